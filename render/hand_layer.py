@@ -1,0 +1,205 @@
+"""Hand parameters -> surface and joints: shape, pose blend shapes where the model has them, linear blend skinning."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from render.hand_model import HandModel
+
+PART_WEIGHT = 0.1
+"""A triangle belongs to a joint's part when it touches a vertex with more skinning weight than this for the joint."""
+
+
+@dataclass(frozen=True)
+class HandParams:
+    """The 62 numbers of a hand in their published order, any batch shape."""
+
+    rotation: Float[Tensor, "*batch 3"]
+    """Global axis-angle, about the shaped wrist joint."""
+    pose: Float[Tensor, "*batch 45"]
+    """Coefficients of the model's pose basis."""
+    shape: Float[Tensor, "*batch 10"]
+    """Shape coefficients."""
+    scale: Float[Tensor, "*batch 1"]
+    """Size factor, 1 = as modelled."""
+    translation: Float[Tensor, "*batch 3"]
+    """Position, added after scaling; its unit is that of the frame the hand is placed in."""
+
+    def vector(self) -> Float[Tensor, "*batch 62"]:
+        """All numbers side by side: axis-angle 3, pose 45, shape 10, scale 1, translation 3."""
+        return torch.cat([self.rotation, self.pose, self.shape, self.scale, self.translation], -1)
+
+    @staticmethod
+    def from_vector(vector: Float[Tensor, "*batch 62"]) -> "HandParams":
+        """Split 62 numbers a hand into named parts."""
+        return HandParams(*vector.split([3, 45, 10, 1, 3], -1))
+
+    def __getitem__(self, index) -> "HandParams":
+        """Hands chosen along the first batch dimension."""
+        return HandParams.from_vector(self.vector()[index])
+
+
+@dataclass(frozen=True)
+class HandMesh:
+    """A posed hand in metres, wrist near the origin."""
+
+    vertices_m: Float[Tensor, "*batch v 3"]
+    """Surface; the last vertex closes the wrist."""
+    joints_m: Float[Tensor, "*batch 21 3"]
+    """Keypoints in mano21 order."""
+
+    def placed(self, params: HandParams, unit_mm: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(vertices, joints) times 1000 / unit_mm times scale plus translation, in the frame whose unit is unit_mm.
+
+        unit_mm: 1 for millimetres; half the cube for `xyz` (125 for published checkpoints), a number or (*batch, 1).
+        """
+        if isinstance(unit_mm, Tensor):
+            unit_mm = unit_mm.unsqueeze(-1)
+        factor = params.scale.unsqueeze(-1) * (1000.0 / unit_mm)
+        offset = params.translation.unsqueeze(-2)
+        return self.vertices_m * factor + offset, self.joints_m * factor + offset
+
+
+class HandLayer(nn.Module):
+    """Differentiable hand of one model, any batch shape, float32 or float64 (`layer.double()`).
+
+    Left hands: the mirror image (x -> -x) of the right hand with the same pose and shape coefficients; the global
+    rotation is given in the camera frame for both sides.
+    """
+
+    template: Tensor
+    shapedirs: Tensor
+    posedirs: Tensor | None
+    joint_regressor: Tensor
+    weights: Tensor
+    pose_basis: Tensor
+    pose_mean: Tensor
+    faces: Tensor
+    tip_vertex_ids: Tensor
+    wrist_ring: Tensor
+    mirror: Tensor
+
+    def __init__(self, model: HandModel, side: Literal["right", "left"] = "right") -> None:
+        super().__init__()
+        self.side = side
+        self.parents = [int(parent) for parent in model.parents]
+        self.levels = _levels(self.parents)
+        ring = boundary_ring(model.faces)
+        centre = len(model.v_template)
+        fan = np.stack([np.roll(ring, -1), ring, np.full_like(ring, centre)], axis=1)
+        faces = np.concatenate([model.faces, fan])
+        weights = np.concatenate([model.weights, model.weights[ring].mean(0, keepdims=True)])
+        floats = {
+            "template": model.v_template,
+            "shapedirs": model.shapedirs.reshape(-1, model.shapedirs.shape[-1]).T,
+            "joint_regressor": model.joint_regressor,
+            "weights": weights,
+            "pose_basis": model.hands_components,
+            "pose_mean": model.hands_mean,
+            "mirror": np.array([-1.0 if side == "left" else 1.0, 1.0, 1.0]),
+        }
+        if model.posedirs is not None:
+            floats["posedirs"] = model.posedirs.reshape(-1, model.posedirs.shape[-1]).T
+        else:
+            self.posedirs = None
+        for name, array in floats.items():
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+        self._exact = {name: torch.tensor(array, dtype=torch.float64) for name, array in floats.items()}
+        whole = {"faces": faces if side == "right" else faces[:, ::-1], "tip_vertex_ids": model.tip_vertex_ids}
+        for name, array in {**whole, "wrist_ring": ring}.items():
+            self.register_buffer(name, torch.tensor(np.ascontiguousarray(array), dtype=torch.long), persistent=False)
+        touched = weights[faces].max(axis=1)  # (f, 16): the largest weight for each joint over a triangle's corners
+        self.part_faces = [torch.from_numpy(np.flatnonzero(touched[:, j] > PART_WEIGHT)) for j in range(1, 16)]
+
+    def double(self) -> "HandLayer":
+        """Switch to float64, from the file's own precision rather than from rounded buffers."""
+        super().double()
+        for name, value in self._exact.items():
+            setattr(self, name, value.to(self.template.device))
+        return self
+
+    def axis_angles(self, pose: Float[Tensor, "*batch 45"]) -> Float[Tensor, "*batch 15 3"]:
+        """Joint rotations of pose coefficients."""
+        return (pose @ self.pose_basis + self.pose_mean).unflatten(-1, (15, 3))
+
+    def coefficients(self, axis_angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 45"]:
+        """Pose coefficients of joint rotations (inverse of `axis_angles`)."""
+        return torch.linalg.solve(self.pose_basis, axis_angles.flatten(-2) - self.pose_mean, left=False)
+
+    def rest_joints(self, shape: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 16 3"]:
+        """Joints of the unposed hand, metres."""
+        return self.joint_regressor @ self._shaped(shape)
+
+    def _shaped(self, shape: Tensor) -> Tensor:
+        return self.template + (shape @ self.shapedirs).unflatten(-1, (-1, 3))
+
+    def forward(
+        self, rotation: Float[Tensor, "*batch 3"], pose: Float[Tensor, "*batch 45"], shape: Float[Tensor, "*batch 10"]
+    ) -> HandMesh:
+        """Pose a hand (Romero et al. 2017, equations 2-4, with joints regressed from the posed surface)."""
+        shaped = self._shaped(shape)
+        rest = self.joint_regressor @ shaped
+        angles = torch.cat([(rotation * self._axial()).unsqueeze(-2), self.axis_angles(pose)], -2)
+        rotations = roma.rotvec_to_rotmat(angles)
+        if self.posedirs is not None:
+            bend = (rotations[..., 1:, :, :] - torch.eye(3, dtype=shaped.dtype, device=shaped.device)).flatten(-3)
+            shaped = shaped + (bend @ self.posedirs).unflatten(-1, (-1, 3))
+        turn, shift = self._skin_transforms(rotations, rest)
+        weights = self.weights[:-1]
+        blended = (weights @ torch.cat([turn.flatten(-2), shift], -1)).unsqueeze(-2)  # (*b, v, 1, 12)
+        vertices = (blended[..., :9].unflatten(-1, (3, 3)) @ shaped.unsqueeze(-1).unsqueeze(-3)).flatten(-3)
+        vertices = vertices + blended[..., 0, 9:]
+        joints = torch.cat([self.joint_regressor @ vertices, vertices[..., self.tip_vertex_ids, :]], -2)
+        closing = vertices[..., self.wrist_ring, :].mean(-2, keepdim=True)
+        vertices = torch.cat([vertices, closing], -2)
+        return HandMesh(vertices * self.mirror, joints * self.mirror)
+
+    def _axial(self) -> Tensor:
+        """What mirroring does to an axis-angle: a rotation is an axial vector."""
+        return self.mirror * self.mirror.prod()
+
+    def _skin_transforms(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """World rotation (*b, 16, 3, 3) and shift (*b, 16, 3) of each joint relative to the rest pose, level by level."""
+        world: list[Tensor] = [rotations[..., 0, :, :]] * len(self.parents)
+        position: list[Tensor] = [rest[..., 0, :]] * len(self.parents)
+        for level in self.levels:
+            parents = [self.parents[joint] for joint in level]
+            parent_world = torch.stack([world[p] for p in parents], -3)
+            turned = parent_world @ rotations[..., level, :, :]
+            bone = (rest[..., level, :] - rest[..., parents, :]).unsqueeze(-1)
+            moved = torch.stack([position[p] for p in parents], -2) + (parent_world @ bone).squeeze(-1)
+            for k, joint in enumerate(level):
+                world[joint], position[joint] = turned[..., k, :, :], moved[..., k, :]
+        turn = torch.stack(world, -3)
+        return turn, torch.stack(position, -2) - (turn @ rest.unsqueeze(-1)).squeeze(-1)
+
+
+def _levels(parents: list[int]) -> list[list[int]]:
+    """Joints by distance from the wrist, the wrist left out: what can be turned at once."""
+    depth = [0] * len(parents)
+    for joint, parent in enumerate(parents):
+        depth[joint] = 0 if parent < 0 else depth[parent] + 1
+    return [[j for j, d in enumerate(depth) if d == level] for level in range(1, max(depth) + 1)]
+
+
+def boundary_ring(faces: np.ndarray) -> np.ndarray:
+    """The one closed boundary of a surface, its vertices in order along the edges of the triangles that own them.
+
+    faces: (f, 3). Raises ValueError when the surface has no boundary or more than one.
+    """
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    own = {(int(a), int(b)) for a, b in edges}
+    following = {a: b for a, b in own if (b, a) not in own}
+    if not following:
+        raise ValueError("the surface is closed: it has no wrist to close")
+    ring = [min(following)]
+    while following[ring[-1]] != ring[0]:
+        ring.append(following[ring[-1]])
+    if len(ring) != len(following):
+        raise ValueError("the surface has more than one opening")
+    return np.array(ring)
