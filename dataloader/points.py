@@ -1,0 +1,79 @@
+"""Points on what a crop shows, and which of them belong to a hand whose joints are given."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dataloader.crop import HandCrop
+
+BOX_MARGIN_MM = (25.0, 25.0, 20.0)
+"""How far a hand's surface may lie outside the box of its joints, along x, y, z."""
+BOX_THICKNESS_MM = 20.0
+"""Room on top of that towards the camera: joints lie inside the hand, readings on its near side."""
+
+
+def all_points_xyz(crop: HandCrop) -> Float[Tensor, "b p 3"]:
+    """Every sample of a batch of crops as a point, row by row (p = size * size), in half cubes from the centre.
+
+    Background samples lie on the cube's back face; use `crop.foreground` to leave them out.
+    """
+    steps = torch.arange(crop.size, dtype=crop.depth.dtype, device=crop.depth.device) / (crop.size / 2) - 1
+    v, u = torch.meshgrid(steps, steps, indexing="ij")
+    depth = crop.depth[:, 0]
+    return crop.xyz_from_uvd(torch.stack([u.expand_as(depth), v.expand_as(depth), depth], dim=-1).flatten(1, 2))
+
+
+def sample_indices(
+    mask: Bool[Tensor, "b p"], n: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "b n"], Bool[Tensor, " b"]]:
+    """n places where the mask is set: drawn without replacement, or all of them repeated whole when there are fewer.
+
+    Returns the places and, for each row, whether there was any; rows without one get places that mean nothing.
+    """
+    keys = torch.rand(mask.shape, generator=generator).to(mask.device)
+    taken = min(n, mask.shape[1])
+    order = torch.where(mask, keys, -1.0).topk(taken, dim=1).indices
+    count = mask.sum(dim=1)
+    turns = torch.arange(n, device=mask.device)[None] % count.clamp(min=1, max=taken)[:, None]
+    return order.gather(1, turns), count > 0
+
+
+def points_from_crop(
+    crop: HandCrop, n: int, generator: torch.Generator, mask: Bool[Tensor, "b 1 s s"] | None = None
+) -> tuple[Float[Tensor, "b n 3"], Bool[Tensor, " b"]]:
+    """n random points on the foreground of each crop (of it, the part inside `mask`), in half cubes from the centre.
+
+    Returns the points and whether each crop had any; those of a crop that had none are all zero.
+    """
+    wanted = crop.foreground if mask is None else crop.foreground & mask
+    chosen, valid = sample_indices(wanted.flatten(1), n, generator)
+    v = torch.div(chosen, crop.size, rounding_mode="floor")
+    pixels = torch.stack([chosen - v * crop.size, v], dim=-1).to(crop.depth.dtype)
+    depth = crop.depth.flatten(1).gather(1, chosen)
+    points = crop.xyz_from_uvd(torch.cat([pixels / (crop.size / 2) - 1, depth[..., None]], dim=-1))
+    return torch.where(valid[:, None, None], points, 0.0), valid
+
+
+def in_joint_box(
+    points_xyz: Float[Tensor, "b p 3"],
+    joints_xyz: Float[Tensor, "b j 3"],
+    cube_mm: Float[Tensor, "b 3"],
+    margin_mm: tuple[float, float, float] = BOX_MARGIN_MM,
+    thickness_mm: float = BOX_THICKNESS_MM,
+) -> Bool[Tensor, "b p"]:
+    """Whether each point lies in the box of the joints, grown by the margins and, towards the camera, by the thickness."""
+    margin = cube_mm.new_tensor(margin_mm)
+    near = margin + cube_mm.new_tensor([0.0, 0.0, thickness_mm])
+    low = joints_xyz.amin(dim=1) - near / (cube_mm / 2)
+    high = joints_xyz.amax(dim=1) + margin / (cube_mm / 2)
+    return ((points_xyz >= low[:, None]) & (points_xyz <= high[:, None])).all(dim=-1)
+
+
+def box_cut(crop: HandCrop, joints_xyz: Float[Tensor, "b j 3"]) -> Bool[Tensor, "b 1 s s"]:
+    """Foreground samples inside the box of a hand's joints: the hand without forearm and background.
+
+    The cut of the published method (Ren et al., TIP 2022: margins 25/25/20 mm, 20 mm towards the camera); since the box
+    follows the joints, a shrunken prediction keeps less: score on `HandSample.observed` instead.
+    """
+    inside = in_joint_box(all_points_xyz(crop), joints_xyz, crop.cube_mm)
+    return crop.foreground & inside.view(crop.depth.shape)

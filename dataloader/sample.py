@@ -1,0 +1,53 @@
+"""What a data source hands to training and test: a batch of crops and whatever is known about them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dataloader.crop import HandCrop
+from render.hand_layer import HandParams
+
+
+@dataclass(frozen=True)
+class HandSample:
+    """A batch of hand crops; labels are None where nobody knows them."""
+
+    crop: HandCrop
+    """Depth crops with their geometry."""
+    joints_mm: Float[Tensor, "b 21 3"] | None = None
+    """Keypoints (mano21 order) in the crop's camera frame."""
+    vertices_mm: Float[Tensor, "b 779 3"] | None = None
+    """Hand surface in the crop's camera frame."""
+    params: HandParams | None = None
+    """The hand's 62 numbers, in the crop's xyz frame."""
+    observed: Bool[Tensor, "b 1 s s"] | None = None
+    """Samples on the hand itself (no forearm, no background), fixed before any prediction; never augmented."""
+    frames: tuple[str, ...] = ()
+    """Name of each frame."""
+
+    def __len__(self) -> int:
+        return self.crop.depth.shape[0]
+
+    def select(self, indices: Int[Tensor, " n"]) -> "HandSample":
+        """Samples `indices` of the batch."""
+        return HandSample(
+            self.crop.select(indices),
+            None if self.joints_mm is None else self.joints_mm[indices],
+            None if self.vertices_mm is None else self.vertices_mm[indices],
+            None if self.params is None else self.params[indices],
+            None if self.observed is None else self.observed[indices],
+            tuple(self.frames[int(i)] for i in indices) if self.frames else (),
+        )
+
+    def to(self, target: torch.device) -> "HandSample":
+        """On another device."""
+        return HandSample(
+            self.crop.to(target),
+            None if self.joints_mm is None else self.joints_mm.to(target),
+            None if self.vertices_mm is None else self.vertices_mm.to(target),
+            None if self.params is None else HandParams.from_vector(self.params.vector().to(target)),
+            None if self.observed is None else self.observed.to(target),
+            self.frames,
+        )
