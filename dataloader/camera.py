@@ -22,7 +22,7 @@ class Camera:
 
     @staticmethod
     def of(fx: float, fy: float, cx: float, cy: float, dtype: torch.dtype = torch.float32) -> "Camera":
-        """One camera from four numbers; a negative fy (data sets with y up) counts as positive, since y is down here."""
+        """One camera from four numbers; a negative fy (data sets with y up) counts as positive: y is down here."""
         return Camera(torch.tensor([fx, abs(fy)], dtype=dtype), torch.tensor([cx, cy], dtype=dtype))
 
     def project(self, points_mm: Float[Tensor, "*points n 3"]) -> Float[Tensor, "*points n 3"]:

@@ -1,7 +1,8 @@
 """A square depth crop around a hand, and the maths between its coordinates and the camera's.
 
-Frames: `mm` camera frame; `uvd` crop coordinates in [-1, 1]^3, d = (z - centre z) / (cube z / 2); `xyz` = (point - centre) /
-(cube / 2); `pixels` = (u, v) in crop samples and z in mm. Crop sample j lies at crop coordinate j, u = j / (size / 2) - 1.
+Frames: `mm` camera frame; `uvd` crop coordinates in [-1, 1]^3, d = (z - centre z) / (cube z / 2); `xyz` =
+(point - centre) / (cube / 2); `pixels` = (u, v) in crop samples and z in mm. Crop sample j lies at crop coordinate j:
+u = j / (size / 2) - 1.
 """
 
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _affine(matrix: Tensor, points: Tensor) -> Tensor:
 def normalised_depth(
     depth_mm: Float[Tensor, "*batch h w"], centre_mm: Float[Tensor, "*batch 3"], cube_mm: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch h w"]:
-    """Depth (mm, 0 = none) -> [-1, 1]: none or beyond the cube's back becomes 1, nearer than its front -1 (not dropped)."""
+    """Depth (mm, 0 = none) -> [-1, 1]: none or beyond the cube's back is 1, nearer than its front -1 (not dropped)."""
     centre_z, half_z = centre_mm[..., 2, None, None], cube_mm[..., 2, None, None] / 2
     scaled = (depth_mm - centre_z) / half_z
     return torch.where((depth_mm <= 0) | (scaled > 1), 1.0, scaled.clamp(min=-1.0))

@@ -17,10 +17,16 @@ def all_points_xyz(crop: HandCrop) -> Float[Tensor, "b p 3"]:
 
     Background samples lie on the cube's back face; use `crop.foreground` to leave them out.
     """
-    steps = torch.arange(crop.size, dtype=crop.depth.dtype, device=crop.depth.device) / (crop.size / 2) - 1
-    v, u = torch.meshgrid(steps, steps, indexing="ij")
+    # the same as crop.xyz_from_uvd on the grid, plane by plane: several times as fast on whole images
+    steps = torch.arange(crop.size, dtype=crop.depth.dtype, device=crop.depth.device)
+    ray = torch.linalg.inv(crop.crop_from_image @ crop.camera.matrix())[..., None, None]
+    half, centre = (crop.cube_mm / 2)[..., None, None], crop.centre_mm[..., None, None]
     depth = crop.depth[:, 0]
-    return crop.xyz_from_uvd(torch.stack([u.expand_as(depth), v.expand_as(depth), depth], dim=-1).flatten(1, 2))
+    z = depth * half[:, 2] + centre[:, 2]
+    x = (ray[:, 0, 0] * steps + ray[:, 0, 1] * steps[:, None] + ray[:, 0, 2]) * z
+    y = (ray[:, 1, 0] * steps + ray[:, 1, 1] * steps[:, None] + ray[:, 1, 2]) * z
+    planes = [(x - centre[:, 0]) / half[:, 0], (y - centre[:, 1]) / half[:, 1], depth]
+    return torch.stack(planes, dim=-1).flatten(1, 2)
 
 
 def sample_indices(
@@ -61,7 +67,7 @@ def in_joint_box(
     margin_mm: tuple[float, float, float] = BOX_MARGIN_MM,
     thickness_mm: float = BOX_THICKNESS_MM,
 ) -> Bool[Tensor, "b p"]:
-    """Whether each point lies in the box of the joints, grown by the margins and, towards the camera, by the thickness."""
+    """Whether each point lies in the joints' box, grown by the margins and, towards the camera, by the thickness."""
     margin = cube_mm.new_tensor(margin_mm)
     near = margin + cube_mm.new_tensor([0.0, 0.0, thickness_mm])
     low = joints_xyz.amin(dim=1) - near / (cube_mm / 2)

@@ -1,0 +1,52 @@
+"""A depth frame as a sensor delivers it, and how to read one from a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataloader.camera import Camera
+from util.errors import UserError
+
+
+@dataclass(frozen=True)
+class DepthFrame:
+    """One depth image and the camera that took it."""
+
+    depth_mm: np.ndarray
+    """(h, w), uint16 or float32, millimetres; 0 = no reading."""
+    camera: Camera
+    """The camera, without batch axis."""
+    name: str = ""
+    """Where it came from."""
+
+    def mirrored(self) -> "DepthFrame":
+        """Flipped left to right, as a left hand (or a data set stored mirrored) needs to look like a right one."""
+        width = self.depth_mm.shape[1]
+        return DepthFrame(np.ascontiguousarray(self.depth_mm[:, ::-1]), self.camera.mirrored(width), self.name)
+
+
+def read_depth_png(path: Path, size: tuple[int, int] | None = None, unit_mm: float = 1.0) -> np.ndarray:
+    """Read a 16-bit grey PNG as (h, w) depth: uint16 as stored when a unit is 1 mm, otherwise float32 millimetres.
+
+    Args:
+        path: the file.
+        size: (width, height) that it must have, if that is known.
+        unit_mm: millimetres a stored unit.
+
+    Raises:
+        UserError: the file is missing, no readable image, not 16-bit grey, or of another size.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: unpack the data set again.")
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    if image is None:
+        raise UserError(f"{path} is no readable image: unpack it again.")
+    if image.dtype != np.uint16 or image.ndim != 2:
+        raise UserError(f"{path} is not a 16-bit grey PNG with depth in it: check that it belongs to this data set.")
+    if size is not None and image.shape != (size[1], size[0]):
+        raise UserError(
+            f"{path} is {image.shape[1]}x{image.shape[0]}, not {size[0]}x{size[1]}: check that it belongs to this data set."
+        )
+    return image if unit_mm == 1.0 else image.astype(np.float32) * unit_mm
