@@ -1,0 +1,55 @@
+"""Front-most triangle per pixel in plain torch: the slow, obvious twin of render/rasterise_warp.py."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> Int[Tensor, "b h w"]:
+    """Face id met first by each sample's ray, -1 where none (int32).
+
+    Every pair of a triangle and a pixel of its bounding box is written out and tested (memory grows with the sum of the boxes);
+    a scatter keeps each pixel's smallest key, depth as float32 bits above the face id.
+
+    Args:
+        corners: (u, v, z) of each triangle's corners in pixels and mm, float64; a triangle with z = 0 is left out.
+        height: rows of the image.
+        width: columns of the image.
+    """
+    batch, n_faces = corners.shape[:2]
+    keys = corners.new_full((batch * height * width,), torch.iinfo(torch.int64).max, dtype=torch.int64)
+    flat = corners.reshape(-1, 3, 3)
+    low, high = flat[..., :2].amin(1).ceil(), flat[..., :2].amax(1).floor()
+    last = torch.tensor((width - 1, height - 1), dtype=flat.dtype, device=flat.device)
+    low, high = low.clamp(min=0).minimum(last + 1).long(), high.minimum(last).clamp(min=-1).long()
+    columns, rows = (high - low + 1).clamp(min=0).unbind(-1)
+    count = columns * rows * (flat[:, 0, 2] > 0)
+
+    triangle = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), count)
+    rank = torch.arange(len(triangle), device=flat.device) - (count.cumsum(0) - count)[triangle]
+    column = low[triangle, 0] + rank % columns[triangle]
+    row = low[triangle, 1] + rank // columns[triangle]
+
+    a, b, c = flat[triangle].unbind(1)
+    xy = torch.stack((column, row), dim=-1).to(flat.dtype)
+    turn = torch.sign(_cross(b - a, c - a))
+    weights = torch.stack((_edge(b, c, xy, turn), _edge(c, a, xy, turn), _edge(a, b, xy, turn)), dim=-1)
+    inverse_z = 1.0 / torch.stack((a[:, 2], b[:, 2], c[:, 2]), dim=-1)
+    parts = weights * inverse_z
+    z = (weights[:, 0] + weights[:, 1] + weights[:, 2]) / (parts[:, 0] + parts[:, 1] + parts[:, 2])
+    key = (z.float().view(torch.int32).long() << 32) | (triangle % n_faces)
+
+    inside = (weights >= 0).all(-1)
+    pixel = (triangle // n_faces * height + row) * width + column
+    keys.scatter_reduce_(0, pixel[inside], key[inside], reduce="amin")
+    return keys.view(torch.int32)[::2].view(batch, height, width)
+
+
+def _cross(p: Tensor, q: Tensor) -> Tensor:
+    return p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]
+
+
+def _edge(start: Tensor, end: Tensor, xy: Tensor, turn: Tensor) -> Tensor:
+    """Twice the area between an edge and a pixel, positive towards the inside (term by term as the kernel computes it)."""
+    along = turn[:, None] * (end - start)[:, :2]
+    return along[:, 0] * (xy[:, 1] - start[:, 1]) - along[:, 1] * (xy[:, 0] - start[:, 0])
