@@ -1,0 +1,167 @@
+"""The folder of one run: all that is needed to see what it did, to repeat it and to go on with it.
+
+config.json config.txt    the resolved settings, for programs and for people
+run.json code.diff        command, commit, uncommitted changes, versions, of each session
+tensorboard/ pictures/    what it showed on the way
+last.* best.*             checkpoints: weights (.safetensors), their settings (.json), training state (.pt)
+results.json              what it measured
+"""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from config import Experiment
+from util.checkpoint import load_training_state, save_training_state, save_weights
+from util.errors import UserError
+from util.files import read_json, write_json, write_text
+from util.settings import from_plain, settings, to_plain
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+PACKAGES = ("torch", "numpy", "scipy", "opencv-python-headless", "warp-lang", "lightning-fabric", "roma", "safetensors")
+
+
+class RunFolder:
+    """A run's folder, made or opened by `RunFolder.open`.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, experiment: Experiment, resume: bool = False) -> "RunFolder":
+        """Make the folder, or open one to go on with, and write down settings, commit and versions.
+
+        Raises:
+            UserError: the folder holds something and `resume` is false, or holds no run and `resume` is true.
+        """
+        run = cls(path)
+        if resume:
+            saved_experiment(path)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(
+                f"The run folder {path} is not empty: add --resume to go on with it, or choose another --run-dir."
+            )
+        run.pictures.mkdir(parents=True, exist_ok=True)
+        write_json(path / "config.json", to_plain(experiment))
+        lines = [f"{name} = {_readable(value)}" for name, value in settings(experiment)]
+        write_text(path / "config.txt", "\n".join(lines) + "\n")
+        run._record_session()
+        return run
+
+    @property
+    def pictures(self) -> Path:
+        """Where pictures go."""
+        return self.path / "pictures"
+
+    @property
+    def last_weights(self) -> Path:
+        """Weights of the newest checkpoint."""
+        return self.path / "last.safetensors"
+
+    @property
+    def best_weights(self) -> Path:
+        """Weights of the checkpoint that a label-free measure on held-out data chose."""
+        return self.path / "best.safetensors"
+
+    @property
+    def results_file(self) -> Path:
+        """Where `write_results` puts the measures."""
+        return self.path / "results.json"
+
+    def tensorboard(self, purge_step: int | None = None) -> "SummaryWriter":
+        """A TensorBoard writer in the folder; close it when done.
+
+        Args:
+            purge_step: on resume, the step gone back to: later entries of the interrupted session are hidden.
+        """
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and many commands need no writer
+
+        return SummaryWriter(str(self.path / "tensorboard"), purge_step=purge_step)
+
+    def save_last(self, weights: Mapping[str, Tensor], config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Write the newest checkpoint. Its training state holds the weights too: one file, so one moment in time.
+
+        Args:
+            weights: the network's state dict.
+            config: the network's plain settings.
+            state: optimiser, step and generators, as `save_training_state` takes them; the key `weights` is set here.
+        """
+        save_weights(self.last_weights, weights, config)
+        save_training_state(self.path / "last.pt", {**state, "weights": dict(weights)})
+
+    def load_last(self) -> dict[str, Any]:
+        """The training state of `save_last`, `weights` included (UserError if there is none)."""
+        return load_training_state(self.path / "last.pt")
+
+    def save_best(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        """Write the checkpoint that measures best so far."""
+        save_weights(self.best_weights, weights, config)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write results.json, whole; a number that is not finite becomes null."""
+        write_json(self.results_file, dict(results))
+
+    def _record_session(self) -> None:
+        file = self.path / "run.json"
+        sessions = read_json(file)["sessions"] if file.is_file() else []
+        session = {
+            "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "command": sys.argv,
+            "versions": _versions(),
+            "commit": _git("rev-parse", "HEAD"),
+            "changed_files": (_git("status", "--short") or "").splitlines(),
+        }
+        write_json(file, {"sessions": [*sessions, session]})
+        difference = _git("diff", "HEAD")
+        if difference is not None:
+            write_text(self.path / "code.diff", difference + "\n")
+
+
+def saved_experiment(path: Path) -> Experiment:
+    """The settings that the run in a folder was started with.
+
+    Raises:
+        UserError: the folder holds no run, or one whose settings this version does not know.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
+    return from_plain(Experiment, read_json(file), str(file))
+
+
+def _readable(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about the code that runs, or None where it is no repository or there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n")

@@ -1,0 +1,97 @@
+"""Settings (frozen dataclasses) to plain values and back: what a run folder and a checkpoint keep of them."""
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from util.errors import UserError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Nested dictionaries, lists, strings, numbers and None that JSON can hold; paths become strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_plain(kind: type[T], plain: Any, source: str) -> T:
+    """The settings of type `kind` that `to_plain` made `plain` from.
+
+    A field that `plain` lacks keeps its default, so that an older file stays readable.
+
+    Args:
+        kind: the dataclass.
+        plain: what `to_plain` returned, possibly by way of JSON.
+        source: the file it came from, for the error message.
+
+    Raises:
+        UserError: a field that `kind` does not have, or a value of the wrong type.
+    """
+    return _build(kind, plain, source, kind.__name__)
+
+
+def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each single setting of a dataclass with its dotted name, as the command line spells it."""
+    for field in dataclasses.fields(value):
+        item, name = getattr(value, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(item):
+            yield from settings(item, f"{name}.")
+        else:
+            yield name, item
+
+
+def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build_dataclass(kind, plain, source, name)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if plain is None and type(None) in arguments:
+            return None
+        return _first_that_fits([a for a in arguments if a is not type(None)], plain, source, name)
+    if origin is Literal and plain in arguments:
+        return plain
+    if origin is tuple and isinstance(plain, list):
+        kinds = [arguments[0]] * len(plain) if arguments[1:] == (Ellipsis,) else list(arguments)
+        if len(kinds) == len(plain):
+            return tuple(
+                _build(k, p, source, f"{name}[{i}]") for i, (k, p) in enumerate(zip(kinds, plain, strict=True))
+            )
+    if kind is Path and isinstance(plain, str):
+        return Path(plain)
+    if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        return float(plain)
+    if kind in (int, bool, str) and type(plain) is kind:
+        return plain
+    raise UserError(f"{source} gives {name} the value {plain!r}, which is not of type {_spelled(kind)}.")
+
+
+def _build_dataclass(kind: type, plain: Any, source: str, name: str) -> Any:
+    if not isinstance(plain, Mapping):
+        raise UserError(f"{source} gives {name} the value {plain!r}, where a group of settings belongs.")
+    hints = get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]
+    unknown = sorted(set(plain) - set(known))
+    if unknown:
+        raise UserError(f"{source} holds settings that {name} does not have: {', '.join(unknown)}.")
+    return kind(**{key: _build(hints[key], plain[key], source, f"{name}.{key}") for key in known if key in plain})
+
+
+def _first_that_fits(kinds: list[Any], plain: Any, source: str, name: str) -> Any:
+    for kind in kinds[:-1]:
+        try:
+            return _build(kind, plain, source, name)
+        except UserError:
+            continue
+    return _build(kinds[-1], plain, source, name)
+
+
+def _spelled(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
