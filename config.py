@@ -19,7 +19,38 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class SensorConfig:
-    """How strongly each kind of sensor noise acts on a rendered depth image (render/sensor.py)."""
+    """How strongly each kind of sensor noise acts on a rendered depth image (render/sensor.py).
+
+    Each strength is an upper bound: every image draws its own, uniformly between nothing and the bound; 0 leaves a kind out.
+    Millimetres hold at a range of 500 mm and grow with its square.
+    """
+
+    smoothing: float = 1.0
+    """How much of the low-passed depth replaces the depth (0 to 1), inside the surface."""
+    flying: float = 0.25
+    """Share of the pixels along depth edges that read something between the two surfaces."""
+    axial_mm: float = 1.5
+    """Standard deviation of the noise along the ray, independent in each pixel."""
+    wobble_mm: float = 4.0
+    """Standard deviation of the depth error that varies slowly over the image."""
+    quantisation_mm: float = 2.5
+    """Step between two depth readings."""
+    erosion: float = 0.7
+    """Share of the pixels on the rim of a surface, before a deeper one, that are lost."""
+    shadow: float = 0.5
+    """Share of the pixels at the foot of a depth edge, behind a nearer surface, that are lost."""
+    grazing: float = 0.8
+    """Share of the pixels lost where the surface is seen at 75 degrees or more; none up to 55 degrees."""
+    jitter_px: float = 0.8
+    """Largest sideways offset of a reading, sensor pixels."""
+    coarseness: float = 3.0
+    """Largest size of a sensor pixel, crop samples (1 or more; below that one sample is one sensor pixel)."""
+    speckle: float = 0.02
+    """Share of single pixels lost anywhere."""
+    holes: float = 0.04
+    """Share of the surface lost in small connected holes."""
+    lone: float = 1.0
+    """Share of images whose pixels without support (fewer than 3 of 8 neighbours within 15 mm) are dropped."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +80,19 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: what is done, on which data, with which network."""
+    """One run: what is done, on which data, with which network.
 
+    Every path among the settings is something the run reads; a path that does not exist is refused at once.
+    """
+
+    name: str = "demo"
+    """Its name, which also names the default run folder."""
+    about: str = ""
+    """What it is for, in a few words; `--help` shows them."""
+    seed: int = 0
+    """Seed of every random draw of the run."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is computed; auto takes a GPU where there is one."""
     phase: Literal["pretrain", "transfer", "train", "test"] = "train"
     """What the run does."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -67,7 +109,16 @@ class Experiment:
     """Augmentation of those frames."""
 
 
-EXPERIMENTS: dict[str, Experiment] = {}
+_ALL = (
+    Experiment(name="demo", about="a short self-supervision on simulated frames with known truth, before and after"),
+    Experiment(name="smoke", about="every phase on tiny settings, for the tests"),
+    Experiment(name="pretrain-compact", about="the compact network on rendered hands", phase="pretrain"),
+    Experiment(name="shrec-train", about="self-supervision on SHREC'17; needs --data.root"),
+    Experiment(name="shrec-control", about="as long on rendered hands alone, to compare with; needs --data.root"),
+)
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
+"""The named experiments: the first word after `python train_render.py`."""
 
 DEFAULT = "demo"
 """The experiment that `python train_render.py` runs: edit this line to choose another."""
