@@ -40,13 +40,13 @@ def read_depth_png(path: Path, size: tuple[int, int] | None = None, unit_mm: flo
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: unpack the data set again.")
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    stored = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
     if image is None:
         raise UserError(f"{path} is no readable image: unpack it again.")
     if image.dtype != np.uint16 or image.ndim != 2:
         raise UserError(f"{path} is not a 16-bit grey PNG with depth in it: check that it belongs to this data set.")
-    if size is not None and image.shape != (size[1], size[0]):
-        raise UserError(
-            f"{path} is {image.shape[1]}x{image.shape[0]}, not {size[0]}x{size[1]}: check that it belongs to this data set."
-        )
+    height, width = image.shape
+    if size is not None and (width, height) != size:
+        raise UserError(f"{path} is {width}x{height}, not {size[0]}x{size[1]}: check that it belongs to this data set.")
     return image if unit_mm == 1.0 else image.astype(np.float32) * unit_mm
