@@ -13,8 +13,54 @@ from typing import Literal
 class SamplerConfig:
     """Which hands are drawn (render/sampler.py)."""
 
+    paths: Literal["all", "pretrain", "target"] = "all"
+    """Which paths between named postures are used; pretrain and target share none (render/postures.py, path_split)."""
+    shapes: Literal["all", "pretrain", "target"] = "all"
+    """Which side of the space of hand shapes is used; pretrain and target share none (render/shapes.py)."""
+    pose_files: Path | None = None
+    """Take poses, views and shapes from parameter files FOLDER/NAME-{pose,glb,shape,...}.txt, given as FOLDER/NAME."""
+    free_share: float = 0.35
+    """Share of hands whose fingers are drawn freely within anatomy; the others lie on a path between named postures."""
+    named_share: float = 0.3
+    """Share of the hands on paths that stand at one of its two ends."""
+    timing_sd: float = 0.15
+    """How far fingers run ahead of or behind each other on a path (1 = its whole length)."""
+    flexion_noise_deg: float = 5.0
+    """Noise on every flexion; neighbouring fingers share part of it."""
+    spread_noise_deg: float = 3.0
+    """Noise on the spread of every finger."""
+    twist_noise_deg: float = 2.0
+    """Noise on the twist of every joint, and on the sideways angle of hinge joints."""
+    closed_share: float = 0.4
+    """Share of hands whose fingers are drawn together, side by side, whatever they do otherwise."""
+    touch_mm: float = 2.0
+    """How deep collision spheres may overlap, beyond what they do in the rest pose: skin gives way."""
+    shape_sd: tuple[float, ...] = (0.0, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    """Spread of each shape coefficient; 0 is the open hand's global scale, left to `scale`, 1 its length of fingers."""
+    shape_limit: float = 2.0
+    """Shape coefficients end at this many spreads."""
+    scale_mean: float = 1.08
+    """Mean size of a hand against the template: real hands measured 205 mm from wrist to middle tip, the template has 189."""
+    scale_sd: float = 0.13
+    """Spread of that size."""
     scale_range: tuple[float, float] = (0.8, 1.3)
-    """Overall size of a hand against the template, drawn uniformly."""
+    """Smallest and largest size."""
+    palm_share: float = 0.35
+    """Share of views with the palm towards the camera."""
+    back_share: float = 0.35
+    """Share of views with the back of the hand towards the camera; the rest sees any side, edges included."""
+    side_sd_deg: float = 35.0
+    """Spread of those views about straight palm or back."""
+    tilt_mean_deg: float = 12.0
+    """How far fingers point at the camera on average (90: straight at it)."""
+    tilt_sd_deg: float = 35.0
+    """Spread of that tilt."""
+    tilt_range_deg: tuple[float, float] = (-50.0, 90.0)
+    """Its limits: below 0 the forearm comes towards the camera, which few sensors see."""
+    upright_share: float = 0.35
+    """Share of hands with the fingers roughly upwards in the image; the others are turned by any angle."""
+    upright_sd_deg: float = 35.0
+    """Spread of the turn of those hands."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +125,51 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class NetworkConfig:
+    """Backbone, branches and stages (model/)."""
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet18"
+    """Residual encoder of both stages."""
+    width: int = 32
+    """Channels of the stem; the encoder's layers have 1, 2, 4, 8 times as many. Published: 64."""
+    stem_stride: Literal[1, 2] = 2
+    """Stride of the first convolution: 2 gives 32x32 maps of a 128x128 crop, 1 the published 64x64."""
+    decoder_widths: tuple[int, int, int] = (128, 96, 64)
+    """Channels of the three transposed convolutions. Published: 256 each."""
+    stages: Literal[1, 2] = 2
+    """Whether a second stage refines the first."""
+    fusion_width: int = 96
+    """Channels after what the second stage sees is put together. Published: 256."""
+    fusion_kernel: Literal[1, 3] = 1
+    """Kernel of that convolution. Published: 3."""
+    model_head: Literal["linear", "joints"] = "joints"
+    """linear: 62 parameters off pooled features, as published. joints: also sees the pixel branch's joints, 6D rotation."""
+    head_width: int = 512
+    """Hidden units of the joints head."""
+    foreground_softmax: bool = True
+    """Read joints off foreground cells only; published checkpoints need False."""
+    unit_mm: float | None = None
+    """Length that hand parameters call 1: None for half the cube of each crop, 125 for published checkpoints."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Autocast of convolutions; geometry and losses are float32 always."""
+
+
+COMPACT = NetworkConfig()
+"""For CPUs."""
+FULL = NetworkConfig(
+    width=64,
+    stem_stride=1,
+    decoder_widths=(256, 256, 256),
+    fusion_width=256,
+    fusion_kernel=3,
+    model_head="linear",
+    foreground_softmax=False,
+    unit_mm=125.0,
+)
+"""The published network, for published checkpoints and GPUs."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One run: what is done, on which data, with which network.
 
@@ -95,6 +186,8 @@ class Experiment:
     """Where it is computed; auto takes a GPU where there is one."""
     phase: Literal["pretrain", "transfer", "train", "test"] = "train"
     """What the run does."""
+    network: NetworkConfig = COMPACT
+    """The network."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """Hands drawn."""
     sensor: SensorConfig = field(default_factory=SensorConfig)
