@@ -75,11 +75,11 @@ class SensorConfig:
     """How much of the low-passed depth replaces the depth (0 to 1), inside the surface."""
     flying: float = 0.25
     """Share of the pixels along depth edges that read something between the two surfaces."""
-    axial_mm: float = 1.5
+    axial_mm: float = 1.2
     """Standard deviation of the noise along the ray, independent in each pixel."""
-    wobble_mm: float = 4.0
+    wobble_mm: float = 2.5
     """Standard deviation of the depth error that varies slowly over the image."""
-    quantisation_mm: float = 2.5
+    quantisation_mm: float = 2.0
     """Step between two depth readings."""
     erosion: float = 0.7
     """Share of the pixels on the rim of a surface, before a deeper one, that are lost."""
@@ -100,8 +100,75 @@ class SensorConfig:
 
 
 @dataclass(frozen=True)
+class ForearmConfig:
+    """Forearms on rendered hands (render/forearm.py); pairs are ranges, drawn uniformly."""
+
+    chance: float = 0.9
+    """Share of hands that have one."""
+    length_mm: tuple[float, float] = (20.0, 250.0)
+    """Length along the arm."""
+    width: tuple[float, float] = (0.95, 1.35)
+    """Half width across the wrist, in mean radii of the wrist ring."""
+    thickness: tuple[float, float] = (0.75, 1.1)
+    """Half width through the wrist, in mean radii of the wrist ring."""
+    taper: tuple[float, float] = (-0.02, 0.2)
+    """Growth of the section per 100 mm towards the elbow."""
+    flexion_deg: float = 25.0
+    """Standard deviation of the wrist's flexion against the rest pose (cut at twice that)."""
+    deviation_deg: float = 10.0
+    """Standard deviation of its sideways bend (cut likewise)."""
+    sleeve: float = 0.35
+    """Share of forearms in a sleeve."""
+    sleeve_at_mm: tuple[float, float] = (15.0, 120.0)
+    """Distance of the cuff from the wrist."""
+    sleeve_width: tuple[float, float] = (1.08, 1.5)
+    """Size of the sleeve's section against the arm's."""
+
+
+@dataclass(frozen=True)
+class OccluderConfig:
+    """What hides parts of rendered hands (render/occluders.py); pairs are ranges, drawn uniformly."""
+
+    spheres_chance: float = 0.3
+    """Share of images in which spheres near joints are erased to background."""
+    spheres: tuple[int, int] = (3, 9)
+    """How many spheres (Ren et al. 2022)."""
+    sphere_offset: float = 0.15
+    """Largest distance of a sphere's centre from its joint along each axis, half cubes."""
+    sphere_radius: float = 0.3
+    """Largest radius, half cubes."""
+    box_chance: float = 0.5
+    """Share of images cut by an upright box around the joints, as data sets with stored hand boxes are."""
+    box_margin_mm: tuple[float, float] = (-4.0, 35.0)
+    """Room between the joints and each side of the box."""
+    object_chance: float = 0.1
+    """Share of images with something else at one side of the view."""
+
+
+@dataclass(frozen=True)
 class RenderedConfig:
-    """Placement of rendered hands in front of a camera (dataloader/rendered.py)."""
+    """Placement of rendered hands in front of a camera (dataloader/rendered.py); pairs are ranges, drawn uniformly."""
+
+    size: int = 128
+    """Side length of the crop, samples."""
+    cube_mm: float = 250.0
+    """Side length of the cube around a hand, before scaling."""
+    cube_scale: tuple[float, float] = (0.8, 1.2)
+    """Factor on the cube."""
+    centre_shift_mm: float = 20.0
+    """Largest distance along each axis between the crop's centre and the middle of the hand's visible surface."""
+    range_mm: tuple[float, float] = (300.0, 1000.0)
+    """Distance of the hand along the optical axis."""
+    focal_px: tuple[float, float] = (240.0, 600.0)
+    """Focal length of the camera."""
+    aside_deg: float = 12.0
+    """Largest angle between the optical axis and the line to the hand, horizontally and vertically."""
+    noise: bool = True
+    """Whether images go through the sensor noise."""
+    forearm: ForearmConfig = field(default_factory=ForearmConfig)
+    """Forearms."""
+    occluders: OccluderConfig = field(default_factory=OccluderConfig)
+    """What hides parts of hands."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +180,15 @@ class DemoConfig:
 class AugmentConfig:
     """Augmentation of real crops (dataloader/augment.py)."""
 
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    """How often a crop is turned, shifted, resized, or left alone; relative."""
+    rotation_deg: float = 180.0
+    """Largest in-plane rotation, either way."""
+    shift_mm: float = 10.0
+    """Largest shift of the crop's centre along each axis."""
+    cube_factor: tuple[float, float] = (0.8, 1.2)
+    """Range of the factor on the cube's edges."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -122,6 +198,16 @@ class DataConfig:
     """The data set."""
     root: Path | None = None
     """Its folder; not needed for demo."""
+    test_subjects: tuple[int, ...] = (2, 9, 16, 25)
+    """Subjects whose frames are only ever tested on."""
+    train_subjects: tuple[int, ...] = ()
+    """Subjects to train on; empty = all that are not tested on."""
+    cube_mm: float = 250.0
+    """Edge of the cube cropped around a hand."""
+    min_pixels: int = 600
+    """Frames whose crop shows fewer pixels of the hand are left out, and counted."""
+    cache: Path | None = None
+    """Folder for prepared frames; unset = a folder .prepared in the data set's own."""
 
 
 @dataclass(frozen=True)
@@ -130,21 +216,23 @@ class NetworkConfig:
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet18"
     """Residual encoder of both stages."""
-    width: int = 32
-    """Channels of the stem; the encoder's layers have 1, 2, 4, 8 times as many. Published: 64."""
+    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
+    """Channels of the encoder's four layers; the stem has those of the first. Published: 64, 128, 256, 512."""
+    second_widths: tuple[int, int, int, int] = (32, 48, 96, 128)
+    """The same for the second stage. Published: as the first."""
     stem_stride: Literal[1, 2] = 2
     """Stride of the first convolution: 2 gives 32x32 maps of a 128x128 crop, 1 the published 64x64."""
     decoder_widths: tuple[int, int, int] = (128, 96, 64)
     """Channels of the three transposed convolutions. Published: 256 each."""
     stages: Literal[1, 2] = 2
     """Whether a second stage refines the first."""
-    fusion_width: int = 96
+    fusion_width: int = 64
     """Channels after what the second stage sees is put together. Published: 256."""
     fusion_kernel: Literal[1, 3] = 1
     """Kernel of that convolution. Published: 3."""
     model_head: Literal["linear", "joints"] = "joints"
     """linear: 62 parameters off pooled features, as published. joints: also sees the pixel branch's joints, 6D rotation."""
-    head_width: int = 512
+    head_width: int = 256
     """Hidden units of the joints head."""
     foreground_softmax: bool = True
     """Read joints off foreground cells only; published checkpoints need False."""
@@ -157,7 +245,8 @@ class NetworkConfig:
 COMPACT = NetworkConfig()
 """For CPUs."""
 FULL = NetworkConfig(
-    width=64,
+    widths=(64, 128, 256, 512),
+    second_widths=(64, 128, 256, 512),
     stem_stride=1,
     decoder_widths=(256, 256, 256),
     fusion_width=256,

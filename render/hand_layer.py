@@ -139,13 +139,20 @@ class HandLayer(nn.Module):
         return self.template + (shape @ self.shapedirs).unflatten(-1, (-1, 3))
 
     def forward(
-        self, rotation: Float[Tensor, "*batch 3"], pose: Float[Tensor, "*batch 45"], shape: Float[Tensor, "*batch 10"]
+        self,
+        rotation: Float[Tensor, "*batch 3"] | Float[Tensor, "*batch 3 3"],
+        pose: Float[Tensor, "*batch 45"],
+        shape: Float[Tensor, "*batch 10"],
     ) -> HandMesh:
-        """Pose a hand (Romero et al. 2017, equations 2-4, with joints regressed from the posed surface)."""
+        """Pose a hand (Romero et al. 2017, equations 2-4, with joints regressed from the posed surface).
+
+        rotation: axis-angle, or a rotation matrix (recognised by having one dimension more than the pose).
+        """
         shaped = self._shaped(shape)
         rest = self.joint_regressor @ shaped
-        angles = torch.cat([(rotation * self._axial()).unsqueeze(-2), self.axis_angles(pose)], -2)
-        rotations = roma.rotvec_to_rotmat(angles)
+        root = rotation if rotation.ndim > pose.ndim else roma.rotvec_to_rotmat(rotation)
+        root = root * self.mirror.unsqueeze(-1) * self.mirror
+        rotations = torch.cat([root.unsqueeze(-3), roma.rotvec_to_rotmat(self.axis_angles(pose))], -3)
         if self.posedirs is not None:
             bend = (rotations[..., 1:, :, :] - torch.eye(3, dtype=shaped.dtype, device=shaped.device)).flatten(-3)
             shaped = shaped + (bend @ self.posedirs).unflatten(-1, (-1, 3))
@@ -158,10 +165,6 @@ class HandLayer(nn.Module):
         closing = vertices[..., self.wrist_ring, :].mean(-2, keepdim=True)
         vertices = torch.cat([vertices, closing], -2)
         return HandMesh(vertices * self.mirror, joints * self.mirror)
-
-    def _axial(self) -> Tensor:
-        """What mirroring does to an axis-angle: a rotation is an axial vector."""
-        return self.mirror * self.mirror.prod()
 
     def _skin_transforms(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         """World rotation (*b, 16, 3, 3) and shift (*b, 16, 3) of each joint relative to the rest pose, level by level."""

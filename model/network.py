@@ -1,0 +1,135 @@
+"""The dual-branch network: one stage reads joints off maps and a hand off features; a second one refines both.
+
+DSF, Ren et al., IEEE TIP 31, 2022, figure 2. The second stage sees the first one's features, its maps, and maps computed
+from the model branch's own rendered depth and joints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from config import NetworkConfig
+from dataloader.crop import HandCrop, normalised_depth
+from model.backbone import Encoder, Stem, initialise
+from model.model_branch import HandEstimate, JointsHead, LinearHead
+from model.offset_maps import Cells, read_maps, write_maps
+from model.pixel_branch import PixelBranch
+from render.hand_layer import HandLayer
+from render.rasterise import rasterise
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What one stage says about a batch of crops."""
+
+    maps: Float[Tensor, "b s*s 84"]
+    """Offset and closeness maps, cell by cell."""
+    cells: Cells
+    """The cells those maps live on."""
+    pixel_uvd: Float[Tensor, "b 21 3"]
+    """Joints of the pixel branch."""
+    pixel_xyz: Float[Tensor, "b 21 3"]
+    """The same in half cubes."""
+    hand: HandEstimate
+    """Hand parameters of the model branch."""
+    vertices_xyz: Float[Tensor, "b v 3"]
+    """Surface of the model branch's hand."""
+    joints_xyz: Float[Tensor, "b 21 3"]
+    """Joints of the model branch's hand."""
+
+
+class Stage(nn.Module):
+    """Encoder, pixel branch and model branch; the same for both stages."""
+
+    def __init__(self, config: NetworkConfig, channels_in: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = Encoder(config.backbone, channels_in, widths)
+        self.pixel = PixelBranch(self.encoder.channels_out, config.decoder_widths)
+        self.head: LinearHead | JointsHead = (
+            LinearHead(self.encoder.channels_out)
+            if config.model_head == "linear"
+            else JointsHead(self.encoder.channels_out, config.head_width)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decoder features, offsets, closeness, pooled features."""
+        features = self.encoder(x)
+        return *self.pixel(features), features.mean((2, 3))
+
+
+class DualBranchNetwork(nn.Module):
+    """Depth crops -> one StageOutput a stage.
+
+    The hand layer is part of the network but holds no trained tensor. Input crops are 128x128 with depth in [-1, 1].
+    """
+
+    def __init__(self, config: NetworkConfig, layer: HandLayer) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = layer
+        self.stem = Stem(config.widths[0], config.stem_stride)
+        self.stages = nn.ModuleList([Stage(config, config.widths[0], config.widths)])
+        if config.stages == 2:
+            seen = config.widths[0] + config.decoder_widths[-1] + 2 * 84
+            kernel = config.fusion_kernel
+            self.fusion = nn.Sequential(
+                nn.Conv2d(seen, config.fusion_width, kernel, padding=kernel // 2),
+                nn.BatchNorm2d(config.fusion_width),
+                nn.ReLU(),
+            )
+            initialise(self.fusion)
+            self.stages.append(Stage(config, config.fusion_width, config.second_widths))
+        initialise(self.stem)
+        for stage in self.stages:
+            initialise(stage.encoder)  # type: ignore[arg-type]
+            initialise(stage.pixel.decoder)  # type: ignore[union-attr, arg-type]
+
+    def unit_mm(self, crop: HandCrop) -> Float[Tensor, "b 1"]:
+        """Length that hand parameters call 1, one for each crop."""
+        half = crop.cube_mm[:, 2:] / 2
+        return half if self.config.unit_mm is None else torch.full_like(half, self.config.unit_mm)
+
+    def forward(self, crop: HandCrop) -> list[StageOutput]:
+        """Both stages' answers, first stage first."""
+        depth = crop.depth.contiguous(memory_format=torch.channels_last)
+        with self._autocast(depth):
+            stem = self.stem(depth)
+            decoded, offsets, closeness, pooled = self.stages[0](stem)
+        cells = Cells.of(crop.depth, offsets.shape[-1])
+        outputs = [self._read(0, crop, cells, offsets, closeness, pooled)]
+        if self.config.stages == 2:
+            rendered = self._model_maps(crop, outputs[0], offsets.shape[-1]).to(offsets.dtype)
+            with self._autocast(depth):
+                fused = self.fusion(torch.cat([stem, decoded, offsets, closeness, rendered], 1))
+                _, offsets, closeness, pooled = self.stages[1](fused)
+            outputs.append(self._read(1, crop, cells, offsets, closeness, pooled))
+        return outputs
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _read(
+        self, stage: int, crop: HandCrop, cells: Cells, offsets: Tensor, closeness: Tensor, pooled: Tensor
+    ) -> StageOutput:
+        """Maps and pooled features -> joints and hand, in float32."""
+        maps = torch.cat([offsets, closeness], 1).permute(0, 2, 3, 1).flatten(1, 2).float()
+        pixel_uvd = read_maps(maps, cells, foreground_only=self.config.foreground_softmax)
+        pixel_xyz = crop.xyz_from_uvd(pixel_uvd)
+        hand = self.stages[stage].head(pooled.float(), pixel_xyz)  # type: ignore[operator]
+        vertices_xyz, joints_xyz = hand.mesh_xyz(self.layer, self.unit_mm(crop))
+        return StageOutput(maps, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
+
+    @torch.no_grad()
+    def _model_maps(self, crop: HandCrop, output: StageOutput, side: int) -> Float[Tensor, "b 84 s s"]:
+        """Maps of the model branch's joints over its own rendered depth, as if that were the input."""
+        step = crop.size // side
+        pixels = crop.pixels_from_mm(crop.mm_from_xyz(output.vertices_xyz))
+        # Cells take every step-th sample from index 0: rendering just those is exact and step^2 times cheaper.
+        pixels = torch.cat([pixels[..., :2] / step, pixels[..., 2:]], -1)
+        depth_mm = rasterise(pixels, self.layer.faces, side)
+        depth = normalised_depth(depth_mm, crop.centre_mm, crop.cube_mm).unsqueeze(1)
+        maps = write_maps(crop.uvd_from_xyz(output.joints_xyz), Cells.of(depth, side))
+        return maps.transpose(1, 2).unflatten(-1, (side, side)).contiguous(memory_format=torch.channels_last)

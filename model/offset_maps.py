@@ -1,0 +1,86 @@
+"""Joints <-> offset maps: 63 unit-vector channels and 21 closeness channels over a coarse grid of cells.
+
+For joint j and a foreground cell p = (u, v, d): the unit vector from p to j, and closeness 1 - |j - p| / 0.8; both zero
+where closeness is negative. A joint is read as a softmax over cells of 30 x closeness, weighting
+p + (0.8 - 0.8 closeness) x offset (AWR, Huang et al., AAAI 2020; DSF, Ren et al., TIP 2022).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+N_JOINTS = 21
+KERNEL = 0.8
+"""Reach of a joint's maps, in uvd."""
+SHARPNESS = 30.0
+"""Factor of closeness in the softmax that reads a joint."""
+FOREGROUND = 0.99
+"""Depth below this is hand (or arm)."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The coarse grid of a batch of crops: each cell's own uvd, and which cells see something."""
+
+    uvd: Float[Tensor, "b s*s 3"]
+    foreground: Bool[Tensor, "b s*s"]
+
+    @staticmethod
+    def of(depth: Float[Tensor, "b 1 size size"], cells: int) -> "Cells":
+        """cells: the side of the map. Depth is every (size / cells)-th pixel from index 0, as in published checkpoints."""
+        step = depth.shape[-1] // cells
+        coarse = depth[:, 0, ::step, ::step].float()
+        axis = (torch.arange(cells, device=depth.device, dtype=coarse.dtype) + 0.5) / (cells / 2) - 1
+        v, u = torch.meshgrid(axis, axis, indexing="ij")
+        uvd = torch.stack([u.expand_as(coarse), v.expand_as(coarse), coarse], -1).flatten(1, 2)
+        return Cells(uvd, uvd[..., 2] < FOREGROUND)
+
+
+def write_maps(
+    joints_uvd: Float[Tensor, "b 21 3"], cells: Cells, kernel: float = KERNEL
+) -> Float[Tensor, "b s*s 84"]:
+    """Maps of known joints, cell by cell: 63 offsets (joint by joint, u v d), then 21 closeness values."""
+    offset = joints_uvd.unsqueeze(1) - cells.uvd.unsqueeze(2)  # (b, cells, 21, 3)
+    return _vectors(offset, cells.foreground, kernel)
+
+
+def write_maps_at(
+    joints_uvd: Float[Tensor, "n 21 3"], cells_uvd: Float[Tensor, "n 3"], kernel: float = KERNEL
+) -> Float[Tensor, "n 84"]:
+    """The same for chosen foreground cells, each with its own crop's joints."""
+    everywhere = torch.ones(len(cells_uvd), dtype=torch.bool, device=cells_uvd.device)
+    return _vectors(joints_uvd - cells_uvd.unsqueeze(1), everywhere, kernel)
+
+
+def _vectors(offset: Tensor, foreground: Tensor, kernel: float) -> Tensor:
+    # Not norm(): its gradient at zero distance is undefined, and a joint may fall exactly on a cell.
+    distance = (offset.square().sum(-1) + 1e-12).sqrt()
+    closeness = 1 - distance / kernel
+    inside = (closeness >= 0) & foreground.unsqueeze(-1)
+    offset = (offset / distance.unsqueeze(-1)) * inside.unsqueeze(-1)
+    return torch.cat([offset.flatten(-2), closeness * inside], -1)
+
+
+def read_maps(
+    maps: Float[Tensor, "b s*s 84"],
+    cells: Cells,
+    kernel: float = KERNEL,
+    foreground_only: bool = False,
+) -> Float[Tensor, "b 21 3"]:
+    """Joints (uvd) off predicted maps.
+
+    foreground_only: leave background cells out of the softmax. Published checkpoints keep them in, with offset and
+    closeness 0 and their own depth of 1. A crop without any foreground cell then reads the mean of all cells.
+    """
+    seen = cells.foreground.unsqueeze(-1)
+    offset = maps[..., : 3 * N_JOINTS].float().unflatten(-1, (N_JOINTS, 3)) * seen.unsqueeze(-1)
+    closeness = maps[..., 3 * N_JOINTS :].float() * seen
+    logits = SHARPNESS * closeness
+    if foreground_only:
+        logits = logits.masked_fill(~seen, -1e4)
+    weight = logits.softmax(1)
+    reach = kernel * (1 - closeness)
+    position = torch.einsum("bcj,bcx->bjx", weight, cells.uvd)
+    return position + torch.einsum("bcj,bcjx->bjx", weight * reach, offset)
