@@ -73,7 +73,7 @@ class SensorConfig:
 
     smoothing: float = 1.0
     """How much of the low-passed depth replaces the depth (0 to 1), inside the surface."""
-    flying: float = 0.25
+    flying: float = 0.2
     """Share of the pixels along depth edges that read something between the two surfaces."""
     axial_mm: float = 1.2
     """Standard deviation of the noise along the ray, independent in each pixel."""
@@ -81,19 +81,19 @@ class SensorConfig:
     """Standard deviation of the depth error that varies slowly over the image."""
     quantisation_mm: float = 2.0
     """Step between two depth readings."""
-    erosion: float = 0.7
+    erosion: float = 0.4
     """Share of the pixels on the rim of a surface, before a deeper one, that are lost."""
     shadow: float = 0.5
     """Share of the pixels at the foot of a depth edge, behind a nearer surface, that are lost."""
-    grazing: float = 0.8
+    grazing: float = 0.6
     """Share of the pixels lost where the surface is seen at 75 degrees or more; none up to 55 degrees."""
     jitter_px: float = 0.8
     """Largest sideways offset of a reading, sensor pixels."""
-    coarseness: float = 3.0
+    coarseness: float = 2.6
     """Largest size of a sensor pixel, crop samples (1 or more; below that one sample is one sensor pixel)."""
-    speckle: float = 0.02
+    speckle: float = 0.006
     """Share of single pixels lost anywhere."""
-    holes: float = 0.04
+    holes: float = 0.012
     """Share of the surface lost in small connected holes."""
     lone: float = 1.0
     """Share of images whose pixels without support (fewer than 3 of 8 neighbours within 15 mm) are dropped."""

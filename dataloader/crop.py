@@ -181,6 +181,25 @@ def crop_geometry(
     return matrix.to(centre_mm.dtype)
 
 
+def published_grid(
+    camera: Camera, centre_mm: Float[Tensor, "*batch 3"], cube_mm: Float[Tensor, "*batch 3"], size: int = 128
+) -> Float[Tensor, "*batch 3 3"]:
+    """Crop sample -> sensor coordinate as OpenCV's resize of the whole-pixel window picks it, float64.
+
+    Differs from the inverse of crop_from_image where a side's number of samples was rounded down: by less than a sample.
+    Published crops of real frames are made this way.
+    """
+    window = crop_window(camera, centre_mm, cube_mm, size)
+    matrix = torch.zeros(*window.left.shape, 3, 3, dtype=torch.float64, device=centre_mm.device)
+    across, down = window.width.double() / window.columns, window.height.double() / window.rows
+    matrix[..., 0, 0] = across
+    matrix[..., 1, 1] = down
+    matrix[..., 0, 2] = window.left - across * ((size - window.columns) // 2)
+    matrix[..., 1, 2] = window.top - down * ((size - window.rows) // 2)
+    matrix[..., 2, 2] = 1
+    return matrix
+
+
 def empty_crop(
     camera: Camera, centre_mm: Float[Tensor, "*batch 3"], cube_mm: Float[Tensor, "*batch 3"], size: int = 128
 ) -> HandCrop:
