@@ -1,0 +1,138 @@
+"""Rendered hands with labels, straight into the crop: an endless source of batches for pre-training."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from config import RenderedConfig, SamplerConfig, SensorConfig
+from dataloader.camera import Camera
+from dataloader.crop import HandCrop, empty_crop
+from dataloader.points import all_points_xyz
+from dataloader.sample import HandSample
+from render.forearm import Forearm
+from render.hand_layer import HandLayer, HandParams
+from render.occluders import erased_by_spheres, outside_box, with_object
+from render.rasterise import rasterise
+from render.sampler import HandSampler
+from render.sensor import SensorNoise
+
+
+@dataclass(frozen=True)
+class PlacedHands:
+    """Hands in front of their cameras, before anything is drawn."""
+
+    vertices_mm: Float[Tensor, "b v 3"]
+    """Hand surface in the camera frame."""
+    joints_mm: Float[Tensor, "b 21 3"]
+    """Keypoints in the camera frame."""
+    params: HandParams
+    """As drawn; translation in mm, so that layer output x 1000 x scale + translation = vertices_mm."""
+
+
+class RenderedHands:
+    """Draws hands, places them before a camera, renders them with a forearm, and adds occluders and sensor noise."""
+
+    def __init__(
+        self,
+        layer: HandLayer,
+        sampler_config: SamplerConfig,
+        sensor_config: SensorConfig,
+        config: RenderedConfig,
+    ) -> None:
+        self.layer, self.config = layer, config
+        self.sampler = HandSampler(layer, sampler_config)
+        self.sensor = SensorNoise(sensor_config)
+        self.forearm = Forearm(layer, config.forearm)
+
+    @torch.no_grad()
+    def batch(self, n: int, generator: torch.Generator) -> HandSample:
+        """n rendered hands.
+
+        The crop's centre is the mean of the hand's visible surface (as for real frames, whose centre is the mean of the
+        observed hand) moved by up to `centre_shift_mm` an axis; the cube is `cube_mm` times a factor from `cube_scale`.
+
+        Labels: joints_mm, vertices_mm (779, no forearm) in the camera frame, and params in the crop's xyz frame:
+        layer(rotation, pose, shape).placed(params, cube_mm[:, :1] / 2) gives vertices_xyz and joints_xyz.
+        generator: CPU; the same state gives the same batch.
+        """
+        config = self.config
+        camera = draw_cameras(n, config.focal_px, generator)
+        hands = place_hands(self.layer, self.sampler.sample(n, generator), config, generator)
+        cube_mm = config.cube_mm * _uniform((n, 1), config.cube_scale, generator).expand(n, 3)
+        shift = config.centre_shift_mm * (2 * torch.rand(n, 3, generator=generator) - 1)
+        centre_mm = visible_centre(hands.vertices_mm, self.layer.faces) + shift
+        crop = empty_crop(camera, centre_mm, cube_mm, config.size)
+        surface = self.forearm.attach(hands.vertices_mm, generator)
+        depth_mm = rasterise(crop.pixels_from_mm(surface), self.forearm.faces, config.size)
+        crop = crop.with_depth_mm(self._as_seen(crop, depth_mm, hands.joints_mm, generator))
+        half = cube_mm[:, :1] / 2
+        params = HandParams(
+            hands.params.rotation,
+            hands.params.pose,
+            hands.params.shape,
+            hands.params.scale,
+            (hands.params.translation - centre_mm) / half,
+        )
+        return HandSample(crop, hands.joints_mm, hands.vertices_mm, params)
+
+    def _as_seen(self, crop: HandCrop, depth_mm: Tensor, joints_mm: Tensor, generator: torch.Generator) -> Tensor:
+        """Clean depth -> what a data set would hold: hidden parts, then the sensor, then the data set's hand box."""
+        occluders, n = self.config.occluders, len(depth_mm)
+        hidden = (torch.rand(n, generator=generator) < occluders.spheres_chance).nonzero()[:, 0]
+        if len(hidden) > 0:
+            some = crop.with_depth_mm(depth_mm).select(hidden)
+            gone = erased_by_spheres(all_points_xyz(some), some.xyz_from_mm(joints_mm[hidden]), occluders, generator)
+            depth_mm[hidden] = depth_mm[hidden] * ~gone.view_as(depth_mm[hidden])
+        if occluders.object_chance > 0:
+            depth_mm = with_object(depth_mm, crop.centre_mm[:, 2], crop.cube_mm[:, 2] / 2, occluders, generator)
+        sample_mm = crop.cube_mm[:, 0] / crop.size
+        if self.config.noise:
+            depth_mm = self.sensor(depth_mm, generator, sample_mm)
+        if occluders.box_chance > 0:
+            joints_uv = crop.pixels_from_mm(joints_mm)[..., :2]
+            depth_mm = depth_mm * ~outside_box(joints_uv, crop.size, sample_mm, occluders, generator)
+        return depth_mm
+
+
+def draw_cameras(n: int, focal_px: tuple[float, float], generator: torch.Generator) -> Camera:
+    """n cameras with square pixels, focal lengths from a range; a crop cannot see where the principal point is."""
+    focal = _uniform((n, 1), focal_px, generator).expand(n, 2)
+    return Camera(focal, torch.tensor([320.0, 240.0]).expand(n, 2))
+
+
+def place_hands(
+    layer: HandLayer, params: HandParams, config: RenderedConfig, generator: torch.Generator
+) -> PlacedHands:
+    """Hands with the middle of their vertices at a random distance, up to `aside_deg` off the optical axis."""
+    n = len(params.rotation)
+    mesh = layer(params.rotation, params.pose, params.shape)
+    factor = 1000 * params.scale[:, None]
+    z = _uniform((n, 1), config.range_mm, generator)
+    aside = torch.deg2rad(config.aside_deg * (2 * torch.rand(n, 2, generator=generator) - 1)).tan()
+    middle = torch.cat([aside * z, z], -1)
+    translation = middle - (mesh.vertices_m * factor).mean(1)
+    params = HandParams(params.rotation, params.pose, params.shape, params.scale, translation)
+    vertices_mm, joints_mm = mesh.placed(params, 1.0)
+    return PlacedHands(vertices_mm, joints_mm, params)
+
+
+def visible_centre(vertices_mm: Float[Tensor, "b v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "b 3"]:
+    """Mean of the surface that faces the camera, each triangle weighted by its area in the image, mm.
+
+    Close to the mean of the points a depth sensor reads off the hand, without rendering it: only what a nearer finger
+    hides is counted too much. faces: counter-clockwise seen from outside.
+    """
+    corners = vertices_mm[:, faces]  # (b, f, 3, 3)
+    flat = corners[..., :2] / corners[..., 2:]
+    first, second = flat[..., 1, :] - flat[..., 0, :], flat[..., 2, :] - flat[..., 0, :]
+    # y points down, so counter-clockwise from outside means clockwise numbers: negative for what faces the camera
+    area = (first[..., 1] * second[..., 0] - first[..., 0] * second[..., 1]).clamp(min=0)
+    weight = area / area.sum(-1, keepdim=True).clamp(min=1e-12)
+    return torch.einsum("bf,bfx->bx", weight, corners.mean(2))
+
+
+def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * torch.rand(shape, generator=generator)

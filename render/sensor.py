@@ -1,0 +1,280 @@
+"""Noise of depth sensors on rendered depth, so that a network trained on renders meets nothing new on a real sensor.
+
+The kinds follow what is known of structured-light and time-of-flight cameras (Khoshelham and Elberink 2012 for noise
+and step growing with the squared range; Nguyen et al. 2012 for lateral noise and losses at grazing angles). An image is
+first read onto the sensor's own, coarser grid, where one cell is one sensor pixel; all kinds act there; then cells are
+repeated over the samples they cover.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from config import SensorConfig
+
+REFERENCE_MM = 500.0
+"""Range at which strengths in millimetres hold."""
+NOTHING_MM = 1e5
+"""Stands for the depth of what reads nothing when depths are compared."""
+BLEND_MM = 10.0
+"""Smoothing pulls less on what differs from its neighbourhood by more than this."""
+REACH_MM = 40.0
+"""A flying pixel lies at most this far behind the surface it belongs to."""
+STEEP, GRAZING = 1.4, 3.7
+"""Slopes (mm of depth per mm sideways) at which grazing losses start and are complete: 55 and 75 degrees."""
+SUPPORT_MM, SUPPORT = 15.0, 3
+"""A pixel is supported by a neighbour within this depth; that many of eight are enough to keep it."""
+CHUNK = 8
+"""Images that are worked on at once."""
+FIELD_CELL = 8
+"""Sensor pixels between two nodes of the slowly varying fields."""
+
+
+class SensorNoise:
+    """Callable that turns clean depth into what a sensor might report."""
+
+    def __init__(self, config: SensorConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self,
+        depth_mm: Float[Tensor, "b h w"],
+        generator: torch.Generator,
+        pixel_mm: Float[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b h w"]:
+        """Noisy copies of depth images, each with strengths of its own.
+
+        depth_mm: 0 = no reading, before and after. generator: CPU; the same state gives the same noise.
+        pixel_mm: side of an image pixel at the surface, mm; 2 mm where not given (a 250 mm cube on 128 pixels).
+        """
+        if pixel_mm is None:
+            pixel_mm = depth_mm.new_full((len(depth_mm),), 2.0)
+        draw = _Draws(depth_mm, generator)
+        cells = self._cells(draw)
+        noisy = torch.empty_like(depth_mm)
+        # images of like grids together: a coarse grid has few cells to work on, and a small chunk stays in the cache
+        for chunk in cells.amin(1).argsort(descending=True).split(CHUNK):
+            noisy[chunk] = self._noisy(depth_mm[chunk], cells[chunk], pixel_mm[chunk, None, None], generator)
+        return noisy
+
+    def _cells(self, draw: "_Draws") -> Tensor:
+        """Height and width of a sensor pixel in samples, (b, 2), each at least 1."""
+        if self.config.coarseness <= 1:
+            return draw.like.new_ones(len(draw.like), 2)
+        size = 1 + draw.strength(self.config.coarseness - 1)[:, 0]
+        aspect = 0.85 + 0.3 * draw.each()[:, 0]  # a hand box stretched to a square stretches its pixels
+        return torch.cat([size * aspect, size / aspect], 1).clamp(min=1)
+
+    def _noisy(self, depth_mm: Tensor, cells: Tensor, pixel_mm: Tensor, generator: torch.Generator) -> Tensor:
+        config = self.config
+        grid = _Grid(depth_mm, cells, generator)
+        z = grid.read(config.jitter_px)
+        draw = _Draws(z, generator)
+        cell_mm = pixel_mm * cells.prod(1).sqrt()[:, None, None]
+        seen = (z > 0).sum((1, 2)).clamp(min=1)
+        growth = (z.sum((1, 2)) / seen / REFERENCE_MM).square()[:, None, None]
+        if config.smoothing > 0:
+            z = _smoothed(z, draw.strength(config.smoothing))
+        if config.flying > 0:
+            z = _with_flying(z, draw.strength(config.flying), draw, cell_mm)
+        has = (z > 0).to(z.dtype)
+        if config.erosion > 0 or config.shadow > 0 or config.grazing > 0 or config.speckle > 0 or config.holes > 0:
+            has = has * self._kept(z, draw, cell_mm)
+        if config.axial_mm > 0:
+            z = z + draw.strength(config.axial_mm) * growth * draw.normal()
+        if config.wobble_mm > 0:  # a mean of uniform nodes varies less than a node: 0.19 is the spread of the field
+            z = z + draw.strength(config.wobble_mm) * growth * (draw.field() - 0.5) / 0.19
+        if config.quantisation_mm > 0:
+            step = (draw.strength(config.quantisation_mm) * growth).clamp(min=1e-3)
+            z = (z / step).round() * step
+        z = z.clamp(min=1.0) * has
+        if config.lone > 0:
+            chosen = (draw.each() < config.lone).to(z.dtype)
+            z = z * (1 - chosen * (1 - _supported(z)))
+        return grid.spread(z)
+
+    def _kept(self, z: Tensor, draw: "_Draws", cell_mm: Tensor) -> Tensor:
+        """1 where a reading survives edges, grazing angles, speckle and holes, else 0."""
+        config = self.config
+        nearest, farthest = _neighbour_range(z)
+        jump = _jump_mm(cell_mm)
+        # each kind loses a pixel with its own probability; one uniform number a pixel decides, against the largest
+        patchy = 2 * draw.field() if config.erosion > 0 or config.shadow > 0 else z
+        loss = torch.zeros_like(z)
+        if config.erosion > 0:
+            rim = (farthest - z > jump).to(z.dtype)
+            loss = torch.maximum(loss, rim * patchy * draw.strength(config.erosion))
+        if config.shadow > 0:
+            foot = (z - nearest > jump).to(z.dtype)
+            loss = torch.maximum(loss, foot * patchy * draw.strength(config.shadow))
+        if config.grazing > 0:
+            ramp = ((_slope(z) / cell_mm - STEEP) / (GRAZING - STEEP)).clamp(0, 1)
+            loss = torch.maximum(loss, ramp * draw.strength(config.grazing))
+        if config.speckle > 0:
+            loss = torch.maximum(loss, draw.strength(config.speckle))
+        kept = (draw.uniform() >= loss).to(z.dtype)
+        if config.holes > 0:
+            kept = kept * (draw.blobs() >= draw.strength(config.holes)).to(z.dtype)
+        return kept
+
+
+class _Draws:
+    """Random numbers in the shape of a batch of images, on their device."""
+
+    def __init__(self, like: Tensor, generator: torch.Generator) -> None:
+        self.like, self.shape = like, like.shape
+        self.generator = generator
+        if like.device.type != "cpu":  # drawing on the CPU would cost more than all the noise
+            seed = int(torch.randint(2**62, (), generator=generator))
+            self.generator = torch.Generator(like.device).manual_seed(seed)
+
+    def each(self) -> Tensor:
+        """Uniform in [0, 1), one number an image, (b, 1, 1)."""
+        return self._rand(len(self.like), 1, 1)
+
+    def strength(self, bound: float) -> Tensor:
+        """Each image's own strength, (b, 1, 1)."""
+        return bound * self.each()
+
+    def normal(self) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(self.shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
+
+    def uniform(self) -> Tensor:
+        """Uniform in [0, 1) in 65,536 steps: a quarter of the time of torch.rand, since one draw serves four pixels."""
+        words = torch.empty((self.like.numel() + 3) // 4, dtype=torch.int64, device=self.like.device)
+        words.random_(-(2**63), None, generator=self.generator)
+        numbers = words.view(torch.int16)[: self.like.numel()].view(self.shape)
+        return numbers.to(self.like.dtype).mul_(2.0**-16).add_(0.5)
+
+    def field(self) -> Tensor:
+        """Slowly varying numbers in [0, 1), mean 0.5: uniform nodes, bilinear between."""
+        return self._upsampled(torch.rand, FIELD_CELL)
+
+    def blobs(self) -> Tensor:
+        """Numbers in [0, 1) that are small in small connected patches: uniform at any one pixel, nearly."""
+        field = self._upsampled(torch.randn, FIELD_CELL / 2)
+        return torch.special.ndtr(field * 1.5)  # bilinear interpolation shrinks the spread to 2/3 on average
+
+    def _upsampled(self, noise, cell: float) -> Tensor:
+        b, h, w = self.shape
+        shape = (b, 1, int(h / cell) + 2, int(w / cell) + 2)
+        nodes = noise(shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
+        return F.interpolate(nodes, size=(h, w), mode="bilinear", align_corners=False)[:, 0]
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
+
+
+class _Grid:
+    """The sensor's pixels over an image: per image a size of at least one sample and a phase."""
+
+    def __init__(self, depth_mm: Tensor, cells: Tensor, generator: torch.Generator) -> None:
+        self.depth_mm, self.cells, self.generator = depth_mm, cells, generator
+        self.identity = bool((cells == 1).all())
+        phases = cells * torch.rand(cells.shape, generator=_Draws(depth_mm, generator).generator, device=cells.device)
+        self.phases = phases * (cells > 1)
+        spans = ((depth_mm.new_tensor(depth_mm.shape[1:]) + self.phases) / cells).ceil().amax(0)
+        self.height, self.width = int(spans[0]), int(spans[1])
+
+    def read(self, jitter_px: float) -> Tensor:
+        """Depth at the cells' centres, each moved sideways at random, (b, height, width)."""
+        depth_mm = self.depth_mm
+        if self.identity and jitter_px <= 0:
+            return depth_mm
+        b, h, w = depth_mm.shape
+        v, u = self._axis(self.height, 0)[:, :, None], self._axis(self.width, 1)[:, None, :]
+        if jitter_px > 0:
+            draw = _Draws(depth_mm.new_empty(b, self.height, self.width), self.generator)
+            reach_v, reach_u = (draw.strength(2 * jitter_px)[:, None] * self.cells[:, :, None, None]).unbind(1)
+            v = (v + (draw.uniform() - 0.5) * reach_v).round()
+            u = (u + (draw.uniform() - 0.5) * reach_u).round()
+        index = (v.clamp(0, h - 1) * w + u.clamp(0, w - 1)).long()
+        return depth_mm.flatten(1).gather(1, index.flatten(1)).view_as(index)
+
+    def _axis(self, n: int, axis: int) -> Tensor:
+        """Sample under the middle of each of the first n cells of an axis, (b, n)."""
+        steps = torch.arange(n, device=self.cells.device, dtype=self.cells.dtype) + 0.5
+        return (steps * self.cells[:, axis, None] - self.phases[:, axis, None]).floor().clamp(min=0)
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """Each cell's reading on all the samples that the cell covers, (b, h, w)."""
+        if self.identity:
+            return cells
+        b, h, w = self.depth_mm.shape
+        v, u = (
+            ((torch.arange(n, device=cells.device) + 0.5 + self.phases[:, k, None]) / self.cells[:, k, None]).long()
+            for k, n in enumerate((h, w))
+        )
+        index = v.clamp(max=self.height - 1)[:, :, None] * self.width + u.clamp(max=self.width - 1)[:, None, :]
+        return cells.flatten(1).gather(1, index.flatten(1)).view(b, h, w)
+
+
+def _jump_mm(cell_mm: Tensor) -> Tensor:
+    """A step between neighbours that no surface of a hand makes unless it ends there."""
+    return 8 + 2 * cell_mm
+
+
+def _neighbour_range(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest depth of a pixel and its four neighbours in the image; nothing counts as very far."""
+    far = z + (z <= 0).to(z.dtype) * NOTHING_MM
+    near, deep = far.clone(), far.clone()
+    for axis in (1, 2):
+        n = z.shape[axis] - 1
+        first, last = far.narrow(axis, 0, n), far.narrow(axis, 1, n)
+        for target, pick in ((near, torch.minimum), (deep, torch.maximum)):
+            head, tail = target.narrow(axis, 0, n), target.narrow(axis, 1, n)
+            head.copy_(pick(head, last))
+            tail.copy_(pick(tail, first))
+    return near, deep
+
+
+def _slope(z: Tensor) -> Tensor:
+    """Depth change to the next pixel on the smoother side, both axes together; steps at edges do not count."""
+    squares = torch.zeros_like(z)
+    for axis in (1, 2):
+        step = (z.narrow(axis, 1, z.shape[axis] - 1) - z.narrow(axis, 0, z.shape[axis] - 1)).abs()
+        middle = torch.minimum(step.narrow(axis, 1, step.shape[axis] - 1), step.narrow(axis, 0, step.shape[axis] - 1))
+        squares.narrow(axis, 1, middle.shape[axis]).add_(middle.square())
+    return squares.sqrt()
+
+
+def _smoothed(z: Tensor, share: Tensor) -> Tensor:
+    """Blend towards a low-pass over what has a reading (7 x 7, à trous binomial); full edges stay."""
+    has = (z > 0).to(z.dtype)
+    total = torch.stack([z, has])
+    for axis in (2, 3):
+        for reach in (1, 2):
+            n = total.shape[axis] - reach
+            grown = 2 * total
+            grown.narrow(axis, 0, n).add_(total.narrow(axis, reach, n))
+            grown.narrow(axis, reach, n).add_(total.narrow(axis, 0, n))
+            total = grown
+    change = total[0] / total[1].clamp(min=0.5) - z
+    return z + has * share * change / (1 + (change / BLEND_MM).square())
+
+
+def _with_flying(z: Tensor, share: Tensor, draw: _Draws, cell_mm: Tensor) -> Tensor:
+    """Pixels on either side of a depth edge, at random, get a depth between the two surfaces."""
+    nearest, farthest = _neighbour_range(z)
+    has = z > 0
+    rim = has & (farthest - z > _jump_mm(cell_mm))
+    outside = ~has & (nearest < NOTHING_MM)
+    chosen = ((rim | outside) & (draw.uniform() < share)).to(z.dtype)
+    surface = torch.minimum(z + (~has).to(z.dtype) * NOTHING_MM, nearest + has.to(z.dtype) * NOTHING_MM)
+    mixed = surface + draw.uniform() * (farthest - surface).clamp(max=REACH_MM)
+    return z + chosen * (mixed - z)
+
+
+def _supported(z: Tensor) -> Tensor:
+    """1 where enough of the eight neighbours lie at nearly the same depth, else 0."""
+    _, h, w = z.shape
+    count = torch.zeros_like(z)
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = (slice(None), slice(0, h - dy), slice(max(-dx, 0), w - max(dx, 0)))
+        there = (slice(None), slice(dy, h), slice(max(dx, 0), w + min(dx, 0)))
+        close = ((z[here] - z[there]).abs() <= SUPPORT_MM).to(z.dtype)
+        count[here] += close
+        count[there] += close
+    return (count >= SUPPORT).to(z.dtype)
