@@ -1,4 +1,4 @@
-"""The one place where warp is set up and its kernels are launched on torch tensors, on the device and stream of the tensors."""
+"""The one place where warp is set up and its kernels are launched on torch tensors, on their device and stream."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-# Warp greets on stdout and reports each compiled module; its kernel cache stays where warp puts it (WARP_CACHE_PATH moves it).
+# Warp greets on stdout and reports each module it compiles. Its cache of compiled kernels stays where warp puts it:
+# in the user's cache folder, or in WARP_CACHE_PATH.
 wp.config.log_level = wp.LOG_WARNING
 
 
@@ -22,7 +23,7 @@ def as_warp(tensor: Tensor, dtype: type) -> wp.array:
 
 
 def launch(kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: Sequence[Any], like: Tensor) -> None:
-    """Run a kernel on the device of `like`, in torch's current stream, so that it takes its turn among torch's own work."""
+    """Run a kernel on the device of `like`, in torch's current stream: it takes its turn among torch's own work."""
     wp.init()
     stream = wp.stream_from_torch(torch.cuda.current_stream(like.device)) if like.is_cuda else None
     wp.launch(kernel, dim=dim, inputs=list(inputs), device=wp.device_from_torch(like.device), stream=stream)

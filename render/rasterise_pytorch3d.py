@@ -1,7 +1,7 @@
 """Front-most triangle per pixel by pytorch3d, for users who have it (no wheel of it installs beside this torch).
 
-Written against the documented interface of `pytorch3d.renderer.mesh.rasterize_meshes` (https://pytorch3d.readthedocs.io) and its
-coordinates (https://pytorch3d.org/docs/cameras).
+Written against the documented interface of `pytorch3d.renderer.mesh.rasterize_meshes`
+(https://pytorch3d.readthedocs.io) and its coordinates (https://pytorch3d.org/docs/cameras).
 """
 
 import importlib
@@ -31,7 +31,7 @@ def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> I
         meshes_type = importlib.import_module("pytorch3d.structures").Meshes
     except ImportError as error:
         raise UserError(
-            f"The pytorch3d back end needs pytorch3d with its compiled part for this torch ({error}): install it, or use 'warp'."
+            f"The pytorch3d back end needs pytorch3d, compiled for this torch ({error}): install it, or use 'warp'."
         ) from error
     batch, n_faces = corners.shape[:2]
     # Its triangles come from vertices of their own; those left out collapse to a point behind the camera.

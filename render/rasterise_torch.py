@@ -4,12 +4,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# Bits of the float32 infinity. Bits of positive floats sort like integers; the nearest has the largest inverse depth.
+INFINITY_BITS = 0x7F800000
+
 
 def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> Int[Tensor, "b h w"]:
     """Face id met first by each sample's ray, -1 where none (int32).
 
-    Every pair of a triangle and a pixel of its bounding box is written out and tested (memory grows with the sum of the boxes);
-    a scatter keeps each pixel's smallest key, depth as float32 bits above the face id.
+    Every pair of a triangle and a pixel of its bounding box is written out and tested (memory grows with the sum of the
+    boxes); a scatter keeps each pixel's smallest key, the order of depths above the face id.
 
     Args:
         corners: (u, v, z) of each triangle's corners in pixels and mm, float64; a triangle with z = 0 is left out.
@@ -32,14 +35,15 @@ def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> I
 
     a, b, c = flat[triangle].unbind(1)
     xy = torch.stack((column, row), dim=-1).to(flat.dtype)
-    turn = torch.sign(_cross(b - a, c - a))
-    weights = torch.stack((_edge(b, c, xy, turn), _edge(c, a, xy, turn), _edge(a, b, xy, turn)), dim=-1)
-    inverse_z = 1.0 / torch.stack((a[:, 2], b[:, 2], c[:, 2]), dim=-1)
-    parts = weights * inverse_z
-    z = (weights[:, 0] + weights[:, 1] + weights[:, 2]) / (parts[:, 0] + parts[:, 1] + parts[:, 2])
-    key = (z.float().view(torch.int32).long() << 32) | (triangle % n_faces)
+    double_area = _cross(b - a, c - a)
+    turn = torch.sign(double_area)
+    a_w, b_w, c_w = _edge(b, c, xy, turn), _edge(c, a, xy, turn), _edge(a, b, xy, turn)
+    scale = turn * double_area
+    q = a_w * (1.0 / (scale * a[:, 2])) + b_w * (1.0 / (scale * b[:, 2])) + c_w * (1.0 / (scale * c[:, 2]))
+    order = INFINITY_BITS - q.float().view(torch.int32).long()
+    key = (order << 32) | (triangle % n_faces)
 
-    inside = (weights >= 0).all(-1)
+    inside = (a_w >= 0) & (b_w >= 0) & (c_w >= 0)
     pixel = (triangle // n_faces * height + row) * width + column
     keys.scatter_reduce_(0, pixel[inside], key[inside], reduce="amin")
     return keys.view(torch.int32)[::2].view(batch, height, width)
@@ -50,6 +54,6 @@ def _cross(p: Tensor, q: Tensor) -> Tensor:
 
 
 def _edge(start: Tensor, end: Tensor, xy: Tensor, turn: Tensor) -> Tensor:
-    """Twice the area between an edge and a pixel, positive towards the inside (term by term as the kernel computes it)."""
+    """Twice the area between an edge and a pixel, positive towards the inside; term by term as the kernel has it."""
     along = turn[:, None] * (end - start)[:, :2]
     return along[:, 0] * (xy[:, 1] - start[:, 1]) - along[:, 1] * (xy[:, 0] - start[:, 0])
