@@ -67,13 +67,13 @@ class SamplerConfig:
 class SensorConfig:
     """How strongly each kind of sensor noise acts on a rendered depth image (render/sensor.py).
 
-    Each strength is an upper bound: every image draws its own, uniformly between nothing and the bound; 0 leaves a kind out.
-    Millimetres hold at a range of 500 mm and grow with its square.
+    Each strength is an upper bound: every image draws its own, uniformly between nothing and the bound; 0 leaves a kind
+    out. Millimetres hold at a range of 500 mm and grow with its square.
     """
 
     smoothing: float = 1.0
     """How much of the low-passed depth replaces the depth (0 to 1), inside the surface."""
-    flying: float = 0.2
+    flying: float = 0.15
     """Share of the pixels along depth edges that read something between the two surfaces."""
     axial_mm: float = 1.2
     """Standard deviation of the noise along the ray, independent in each pixel."""
@@ -81,19 +81,19 @@ class SensorConfig:
     """Standard deviation of the depth error that varies slowly over the image."""
     quantisation_mm: float = 2.0
     """Step between two depth readings."""
-    erosion: float = 0.4
+    erosion: float = 0.25
     """Share of the pixels on the rim of a surface, before a deeper one, that are lost."""
-    shadow: float = 0.5
+    shadow: float = 0.4
     """Share of the pixels at the foot of a depth edge, behind a nearer surface, that are lost."""
-    grazing: float = 0.6
+    grazing: float = 0.5
     """Share of the pixels lost where the surface is seen at 75 degrees or more; none up to 55 degrees."""
-    jitter_px: float = 0.8
+    jitter_px: float = 0.6
     """Largest sideways offset of a reading, sensor pixels."""
     coarseness: float = 2.6
     """Largest size of a sensor pixel, crop samples (1 or more; below that one sample is one sensor pixel)."""
-    speckle: float = 0.006
+    speckle: float = 0.003
     """Share of single pixels lost anywhere."""
-    holes: float = 0.012
+    holes: float = 0.008
     """Share of the surface lost in small connected holes."""
     lone: float = 1.0
     """Share of images whose pixels without support (fewer than 3 of 8 neighbours within 15 mm) are dropped."""
@@ -129,7 +129,7 @@ class ForearmConfig:
 class OccluderConfig:
     """What hides parts of rendered hands (render/occluders.py); pairs are ranges, drawn uniformly."""
 
-    spheres_chance: float = 0.3
+    spheres_chance: float = 0.25
     """Share of images in which spheres near joints are erased to background."""
     spheres: tuple[int, int] = (3, 9)
     """How many spheres (Ren et al. 2022)."""

@@ -1,0 +1,100 @@
+"""Anatomical angles of random hands: between two named postures, or drawn freely with the couplings of real fingers."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from config import SamplerConfig
+from render.anatomy import FLEXION, SPREAD, TWIST, clamp_to_limits
+from render.postures import POSTURES, paths
+
+# Neighbouring fingers share muscles and tendons: correlation of the curl of index, middle, pinky, ring, thumb
+# (order of magnitude after Haeger-Ross, Schieber, J. Neurosci. 20, 2000: index and thumb move most freely).
+_DRAG = (
+    (1.00, 0.55, 0.20, 0.35, 0.10),
+    (0.55, 1.00, 0.50, 0.75, 0.05),
+    (0.20, 0.50, 1.00, 0.80, 0.05),
+    (0.35, 0.75, 0.80, 1.00, 0.05),
+    (0.10, 0.05, 0.05, 0.05, 1.00),
+)
+# How far each finger moves sideways when the hand is spread (degrees, towards the thumb), and lies when it is closed.
+_FAN_DEG = (13.0, 1.0, -20.0, -9.0)
+_TOGETHER_DEG = (-1.0, 0.0, 2.0, 1.0)
+_BASES = slice(0, 12, 3)
+"""MCP joints of the four fingers among the 15 joints."""
+
+
+class Articulation:
+    """Draws anatomical angles; what overlaps is for render/untangle.py to part."""
+
+    def __init__(self, config: SamplerConfig) -> None:
+        self.config = config
+        names = list(POSTURES)
+        self._postures = torch.stack([posture.angles() for posture in POSTURES.values()])
+        self._paths = torch.tensor([[names.index(a), names.index(b)] for a, b in paths(config.paths)])
+        self._drag = torch.linalg.cholesky(torch.tensor(_DRAG))
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n 15 3"]:
+        """Angles within limits, radians."""
+        free = torch.rand(n, 1, 1, generator=generator) < self.config.free_share
+        angles = torch.where(free, self._free(n, generator), self._on_paths(n, generator))
+        angles = self._fingers_together(angles + self._noise(n, generator), generator)
+        return clamp_to_limits(angles)
+
+    def _on_paths(self, n: int, generator: torch.Generator) -> Tensor:
+        """Between two postures, each finger at its own time."""
+        pair = self._paths[torch.randint(len(self._paths), (n,), generator=generator)]
+        swap = torch.rand(n, generator=generator) < 0.5
+        start, end = torch.where(swap[:, None], pair.flip(-1), pair).unbind(-1)
+        time = torch.rand(n, 1, generator=generator) + self.config.timing_sd * torch.randn(n, 5, generator=generator)
+        at_end = torch.rand(n, 1, generator=generator) < self.config.named_share
+        time = torch.where(at_end, torch.zeros(()), time.clamp(0, 1)).repeat_interleave(3, -1).unsqueeze(-1)
+        return torch.lerp(self._postures[start], self._postures[end], time)
+
+    def _free(self, n: int, generator: torch.Generator) -> Tensor:
+        """Free draws: curls of fingers correlated, PIP with MCP, DIP about two thirds of PIP."""
+        curl = torch.randn(n, 5, generator=generator) @ self._drag.T
+        mcp = _uniform(curl)
+        own = torch.randn(n, 5, generator=generator) @ self._drag.T
+        pip = _uniform(0.65 * curl + 0.76 * own)
+        dip = (pip * (2 / 3) + 0.08 * torch.randn(n, 5, generator=generator)).clamp_min(0)
+        fan = torch.rand(n, 1, generator=generator) * 1.3 - 0.15
+        u = torch.rand(n, 5, generator=generator)
+        angles = torch.zeros(n, 5, 3, 3)
+        # Low curls are more frequent than high ones, hence the powers.
+        angles[:, :4, 0, FLEXION] = -12 + 100 * mcp[:, :4] ** 1.4
+        angles[:, :4, 1, FLEXION] = 105 * pip[:, :4] ** 1.2
+        angles[:, :4, 2, FLEXION] = 105 * dip[:, :4] ** 1.2
+        angles[:, :4, 0, SPREAD] = fan * torch.tensor(_FAN_DEG)
+        # Opposition follows the thumb out of the palm's plane.
+        away = u[:, 0]
+        angles[:, 4, 0, FLEXION] = 5 + 50 * away
+        angles[:, 4, 0, SPREAD] = 55 * u[:, 1] - 5 * away
+        angles[:, 4, 0, TWIST] = 45 * away * u[:, 2]
+        angles[:, 4, 1, FLEXION] = -5 + 50 * mcp[:, 4] ** 1.4
+        angles[:, 4, 2, FLEXION] = -12 + 75 * pip[:, 4] ** 1.4
+        return angles.flatten(1, 2).deg2rad()
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Deviations of single joints; flexions of neighbouring fingers deviate together."""
+        config = self.config
+        bend = torch.randn(n, 3, 5, generator=generator) @ self._drag.T
+        noise = config.twist_noise_deg * torch.randn(n, 15, 3, generator=generator)
+        noise[..., FLEXION] = config.flexion_noise_deg * bend.transpose(1, 2).flatten(1)
+        noise[:, ::3, SPREAD] *= config.spread_noise_deg / max(config.twist_noise_deg, 1e-6)
+        return noise.deg2rad()
+
+    def _fingers_together(self, angles: Tensor, generator: torch.Generator) -> Tensor:
+        """Close the gaps between the fingers of some hands, wholly or partly."""
+        n = len(angles)
+        closed = torch.rand(n, 1, generator=generator) < self.config.closed_share
+        amount = torch.where(closed, (0.6 + 0.8 * torch.rand(n, 1, generator=generator)).clamp_max(1), torch.zeros(()))
+        together = torch.tensor(_TOGETHER_DEG).deg2rad() + torch.deg2rad(1.5 * torch.randn(n, 4, generator=generator))
+        angles = angles.clone()
+        angles[:, _BASES, SPREAD] = torch.lerp(angles[:, _BASES, SPREAD], together, amount)
+        return angles
+
+
+def _uniform(normal: Tensor) -> Tensor:
+    """Standard normal -> uniform in 0..1, correlations kept."""
+    return torch.special.ndtr(normal)

@@ -1,0 +1,61 @@
+"""Hand-parameter files in the published layout: FOLDER/NAME-{pose,glb,shape,scale,trans}.txt, one frame a line."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from render.hand_layer import HandParams
+from util.errors import UserError
+
+COLUMNS = {"glb": 3, "pose": 45, "shape": 10, "scale": 1, "trans": 3}
+"""Numbers a line of each file; glb is the global axis-angle."""
+
+
+def read_parameter_files(prefix: Path) -> HandParams:
+    """All frames of FOLDER/NAME-*.txt, given as FOLDER/NAME (`posePara_lm_collosion/nyu-train-0`, say).
+
+    Pose, glb and shape must be there; without scale or trans, sizes are 1 and translations 0. Units are those of the
+    files. Raises UserError when a file is missing, damaged, of the wrong width, not finite, or files differ in length.
+    """
+    prefix = Path(prefix)
+    parts: dict[str, Tensor] = {}
+    for part, columns in COLUMNS.items():
+        path = prefix.parent / f"{prefix.name}-{part}.txt"
+        if path.is_file():
+            parts[part] = _read(path, columns)
+        elif part in ("pose", "glb", "shape"):
+            raise UserError(
+                f"{path} does not exist: give hand-parameter files as FOLDER/NAME of FOLDER/NAME-pose.txt, "
+                "NAME-glb.txt and NAME-shape.txt."
+            )
+    n = len(parts["pose"])
+    for part, rows in parts.items():
+        if len(rows) != n:
+            raise UserError(
+                f"{prefix.parent / f'{prefix.name}-{part}.txt'} has {len(rows)} lines and the pose file {n}: "
+                "take files of one recording."
+            )
+    return HandParams(
+        rotation=parts["glb"],
+        pose=parts["pose"],
+        shape=parts["shape"],
+        scale=parts.get("scale", torch.ones(n, 1)),
+        translation=parts.get("trans", torch.zeros(n, 3)),
+    )
+
+
+def _read(path: Path, columns: int) -> Tensor:
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as rows of {columns} numbers ({error}): take a fresh copy.") from None
+    if rows.ndim != 2 or rows.shape[1] != columns:
+        found = f"{rows.shape[1]} columns" if rows.ndim == 2 else "no rows"
+        raise UserError(f"{path} has {found} and should have {columns}: is it another file of the set?")
+    if not np.isfinite(rows).all():
+        line = int(np.flatnonzero(~np.isfinite(rows).all(1))[0]) + 1
+        raise UserError(f"{path} has a number that is not finite in frame {line}: remove the frame from all files.")
+    return torch.tensor(rows, dtype=torch.float32)

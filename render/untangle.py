@@ -1,0 +1,126 @@
+"""Part the fingers of a hand that overlap: collision spheres push each other, the pushes turn the joints.
+
+Each overlap is a force along the line between two spheres; its torque on a joint moves the joint's angles. That is
+gradient descent on half the sum of squared overlaps, in closed form (a transposed Jacobian), scaled by the levers.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from render.anatomy import FLEXION, SPREAD, Anatomy, clamp_to_limits
+from render.hand_layer import HandLayer
+from render.spheres import N_PALM, HandSpheres
+
+STEPS = 12
+_STEP = 0.9
+"""Share of an overlap that one step would remove if no other acted."""
+_SLACK_M = 5e-4
+_HINGE_GIVE = 0.15
+"""Twist, and the sideways angle of hinge joints, give way this much less readily than flexion."""
+
+
+class Untangler:
+    """Collision check and repair on joints alone, without posing the surface."""
+
+    def __init__(self, layer: HandLayer, anatomy: Anatomy, touch_mm: float) -> None:
+        self.anatomy = anatomy
+        self._layer = layer
+        self._spheres = HandSpheres(layer)
+        self._blend = self._spheres.blend.to(anatomy.rest_joints)
+        straight = torch.zeros(1, 15, 3, dtype=anatomy.rest.dtype)
+        straight[:, 12, :2] = torch.tensor([0.4, 0.8])
+        # Knuckles and webs overlap in every hand: what a flat hand does is allowed, and `touch_mm` more.
+        shape = torch.zeros(1, 10, dtype=straight.dtype)
+        radii = self.radii(shape)
+        flat = self._overlap(self._centres(straight, shape), radii, torch.zeros(()))
+        rest = self._overlap(self._centres(anatomy.rest.unsqueeze(0), shape), radii, torch.zeros(()))
+        self._allowed = torch.maximum(flat, rest).squeeze(0) + touch_mm / 1000
+        give = torch.full((15, 3), _HINGE_GIVE)
+        give[:, FLEXION] = 1.0
+        give[::3, SPREAD] = 1.0
+        self._give = give
+        self._moves = _subtrees()
+
+    def radii(self, shape: Float[Tensor, "n 10"]) -> Float[Tensor, "n 66"]:
+        """Sphere radii of shaped hands at rest, metres."""
+        layer = self._layer
+        vertices = layer.template + (shape @ layer.shapedirs).unflatten(-1, (-1, 3))
+        joints = self.anatomy.rest_joints + (shape @ self.anatomy.shape_joints).unflatten(-1, (21, 3))
+        return self._spheres.radii(joints, vertices, 1000.0)
+
+    def free(
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 66"]
+    ) -> Bool[Tensor, "n"]:
+        """Whether no pair of spheres overlaps by more than allowed, half a millimetre of slack aside."""
+        return self._overlap(self._centres(angles, shape), radii, self._allowed).flatten(1).amax(1) <= _SLACK_M
+
+    def untangle(
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 66"]
+    ) -> tuple[Float[Tensor, "n 15 3"], Bool[Tensor, "n"]]:
+        """Angles with overlaps pushed apart, within limits, and which hands ended free."""
+        angles = angles.clone()
+        todo = torch.arange(len(angles))
+        for _ in range(STEPS):
+            a, s, r = angles[todo], shape[todo], radii[todo]
+            step, worst = self._step(a, s, r)
+            stuck = worst > _SLACK_M
+            todo, step, a = todo[stuck], step[stuck], a[stuck]
+            if not len(todo):
+                break
+            angles[todo] = clamp_to_limits(a + step)
+        free = torch.ones(len(angles), dtype=torch.bool)
+        if len(todo):
+            free[todo] = self.free(angles[todo], shape[todo], radii[todo])
+        return angles, free
+
+    def _centres(self, angles: Tensor, shape: Tensor) -> Tensor:
+        return self._blend @ self.anatomy.keypoints(self.anatomy.rotations(angles), shape)
+
+    def _overlap(self, centres: Tensor, radii: Tensor, allowed: Tensor) -> Tensor:
+        reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - allowed
+        distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+        return (reach - distance).clamp_min(0) * self._spheres.pair_mask
+
+    def _step(self, angles: Tensor, shape: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
+        """Change of the angles (n, 15, 3) and the largest overlap (n,) before it."""
+        anatomy = self.anatomy
+        rotations = anatomy.rotations(angles)
+        keypoints = anatomy.keypoints(rotations, shape)
+        centres = self._blend @ keypoints
+        reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - self._allowed
+        distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+        overlap = (reach - distance).clamp_min(0) * self._spheres.pair_mask
+        pull = overlap / distance.clamp_min(1e-4)
+        force = centres * pull.sum(-1, keepdim=True) - pull @ centres  # away from whatever is too near
+        pressed = (overlap.amax(-1) > 0).to(centres.dtype)
+
+        axes = self._axes(angles, rotations)  # (n, 15 joints, 3 angles, xyz)
+        arms = centres.unsqueeze(1) - keypoints[:, 1:16].unsqueeze(2)  # (n, 15, 66, xyz)
+        arms = arms * (self._moves * pressed.unsqueeze(1)).unsqueeze(-1)
+        torque = torch.linalg.cross(arms, force.unsqueeze(1).expand_as(arms)).sum(2)  # (n, 15, xyz)
+        lever = arms.square().sum((-1, -2)).clamp_min(1e-4)
+        step = (axes @ torque.unsqueeze(-1)).squeeze(-1) / lever.unsqueeze(-1) * self._give * _STEP
+        return step.clamp(-0.25, 0.25), overlap.flatten(1).amax(1)
+
+    def _axes(self, angles: Tensor, rotations: Tensor) -> Tensor:
+        """World axes about which each joint's flexion, spread and twist turn (rows), root unturned."""
+        cs, ss = angles[..., SPREAD].cos(), angles[..., SPREAD].sin()
+        zero, one = torch.zeros_like(cs), torch.ones_like(cs)
+        cf, sf = angles[..., FLEXION].cos(), angles[..., FLEXION].sin()
+        local = torch.stack([-ss, cs, zero, zero, zero, one, cs * cf, ss * cf, -sf], -1).unflatten(-1, (3, 3))
+        in_parent = local @ self.anatomy.frames.mT
+        parents = rotations.unflatten(1, (5, 3))
+        first = parents[:, :, 0]
+        turned = torch.stack([torch.eye(3).expand_as(first), first, first @ parents[:, :, 1]], 2)
+        return in_parent @ turned.flatten(1, 2).mT
+
+
+def _subtrees() -> Float[Tensor, "15 66"]:
+    """Which spheres a joint moves: those of its own bone, but for the one on the joint, and of the bones beyond."""
+    moves = torch.zeros(15, 66)
+    for finger in range(5):
+        first = N_PALM + 9 * finger
+        for bone in range(3):
+            moves[3 * finger + bone, first + 3 * bone + 1 : first + 9] = 1
+    return moves
