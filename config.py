@@ -259,6 +259,58 @@ FULL = NetworkConfig(
 
 
 @dataclass(frozen=True)
+class SupervisedConfig:
+    """Weights of the losses on rendered hands (training/supervised.py)."""
+
+    maps: float = 1.0
+    """Offset and closeness maps; published 1 (as a mean over all cells, ours over foreground cells)."""
+    joints: float = 100.0
+    """Pixel joints (uvd) and model joints (xyz); published 100 each."""
+    vertices: float = 100.0
+    """Surface (xyz); published 100."""
+    rotations: float = 20.0
+    """Joint rotations, as matrices; published 0."""
+    shape: float = 1e-4
+    """Mean squared shape coefficient; published 1000 (which keeps hands small: real ones vary)."""
+    scale: float = 0.1
+    """Negative scale; published 0.1."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimisation of a phase (training/loop.py)."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch: int = 32
+    """Rendered hands a step."""
+    real_batch: int = 32
+    """Real crops a step (self-supervision only)."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """cosine: down to final_rate; step: times 0.1 every decay_every steps, as published."""
+    final_rate: float = 0.01
+    """Cosine: the last learning rate as a share of the peak."""
+    decay_every: int = 100_000
+    """Step schedule: steps between decays."""
+    warmup: int = 200
+    """Steps over which the learning rate rises linearly."""
+    clip: float = 5.0
+    """Largest gradient norm."""
+    average: float = 0.998
+    """Decay of the moving average of weights that is tested and saved."""
+    log_every: int = 50
+    """Steps between TensorBoard scalars."""
+    check_every: int = 500
+    """Steps between checkpoints, held-out scores and TensorBoard images."""
+    check_frames: int = 256
+    """Held-out frames scored at a check."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One run: what is done, on which data, with which network.
 
@@ -289,6 +341,10 @@ class Experiment:
     """Frames to learn from and to test on."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation of those frames."""
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    """Losses on rendered hands."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimisation."""
 
 
 _ALL = (
