@@ -153,10 +153,9 @@ def _sentence(box: str) -> str:
     """What a boxed message of tyro's says, without the box, its title and the help below its first rule."""
     rows = [row.strip(BOX) for row in re.split(r"─{8,} *│", box)[0].splitlines()[1:]]
     text = " ".join(row for row in rows if row).rstrip(".")
-    parsed = re.match(
-        r"Error parsing (\S+): (?:invalid literal for (\w+)\(\).*: |could not convert string to (\w+): )(.*)", text
-    )
-    if parsed:
+    number = r"Error parsing (\S+): (?:invalid literal for (int)\(\).*: |could not convert string to (float): )(.*)"
+    if parsed := re.match(number, text):
         option, whole, real, value = parsed.groups()
-        return f"{option} takes {'an' if whole == 'int' else 'a'} {whole or real}, not {value}"
-    return text[:1].upper() + text[1:].replace(". ", "; ")
+        return f"{option} takes {'an int' if whole else 'a ' + real}, not {value}"
+    text = re.sub(r"\. (\w)", lambda match: f"; {match[1].lower()}", text).replace("typing.", "")
+    return text[:1].upper() + text[1:]
