@@ -312,10 +312,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: what is done, on which data, with which network.
-
-    Every path among the settings is something the run reads; a path that does not exist is refused at once.
-    """
+    """One run: what is done, on which data, with which network."""
 
     name: str = "demo"
     """Its name, which also names the default run folder."""

@@ -129,10 +129,10 @@ def _parse_resumed(launch: Launch, name: str | None, words: list[str]) -> Launch
 
 
 def _check_paths(launch: Launch) -> None:
-    """Every path of an experiment is something it reads."""
-    for name, value in [("load-model", launch.load_model), *settings(launch.experiment)]:
-        if isinstance(value, Path) and not value.exists():
-            raise UserError(f"--{name.replace('_', '-')} {value} does not exist: check the path.")
+    """What can be said before anything slow is imported; other files are looked at by what reads them."""
+    for option, path in (("--load-model", launch.load_model), ("--data.root", launch.experiment.data.root)):
+        if path is not None and not path.exists():
+            raise UserError(f"{option} {path} does not exist: check the path.")
     if launch.run_dir is not None and launch.run_dir.exists() and not launch.run_dir.is_dir():
         raise UserError(f"--run-dir {launch.run_dir} is a file: give it a folder.")
 
