@@ -40,7 +40,7 @@ class SamplerConfig:
     shape_limit: float = 2.0
     """Shape coefficients end at this many spreads."""
     scale_mean: float = 1.08
-    """Mean size of a hand against the template: real hands measured 205 mm from wrist to middle tip, the template has 189."""
+    """Mean size of a hand against the template (189 mm from wrist to middle tip; real hands measured 205)."""
     scale_sd: float = 0.13
     """Spread of that size."""
     scale_range: tuple[float, float] = (0.8, 1.3)
@@ -231,7 +231,7 @@ class NetworkConfig:
     fusion_kernel: Literal[1, 3] = 1
     """Kernel of that convolution. Published: 3."""
     model_head: Literal["linear", "joints"] = "joints"
-    """linear: 62 parameters off pooled features, as published. joints: also sees the pixel branch's joints, 6D rotation."""
+    """linear: off pooled features, as published. joints: also sees the pixel branch's joints, and has a 6D rotation."""
     head_width: int = 256
     """Hidden units of the joints head."""
     foreground_softmax: bool = True
