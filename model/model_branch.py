@@ -1,6 +1,6 @@
 """Model branch (model-parameter estimation): pooled features -> parameters of the hand model."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import roma
 import torch
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from render.hand_layer import HandLayer, HandParams
 
 
-@dataclass(frozen=True)
-class HandEstimate:
+class HandEstimate(NamedTuple):
     """Hand parameters as a branch predicts them: the global rotation may be a matrix, which has no singularities."""
 
     rotation: Float[Tensor, "b 3"] | Float[Tensor, "b 3 3"]

@@ -5,7 +5,7 @@ from the model branch's own rendered depth and joints.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,8 +21,7 @@ from render.hand_layer import HandLayer
 from render.rasterise import rasterise
 
 
-@dataclass(frozen=True)
-class StageOutput:
+class StageOutput(NamedTuple):
     """What one stage says about a batch of crops."""
 
     maps: Float[Tensor, "b s*s 84"]

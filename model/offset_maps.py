@@ -5,7 +5,7 @@ where closeness is negative. A joint is read as a softmax over cells of 30 x clo
 p + (0.8 - 0.8 closeness) x offset (AWR, Huang et al., AAAI 2020; DSF, Ren et al., TIP 2022).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,8 +20,7 @@ FOREGROUND = 0.99
 """Depth below this is hand (or arm)."""
 
 
-@dataclass(frozen=True)
-class Cells:
+class Cells(NamedTuple):
     """The coarse grid of a batch of crops: each cell's own uvd, and which cells see something."""
 
     uvd: Float[Tensor, "b s*s 3"]

@@ -1,0 +1,181 @@
+"""The optimisation that all phases share: steps, schedule, weight averaging, logging, checkpoints, resume."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from config import Experiment, OptimConfig
+from util.errors import UserError
+from util.run_folder import RunFolder
+from util.settings import to_plain
+
+StepLosses = Callable[[int, torch.Generator], dict[str, Tensor]]
+"""(step, generator of that step) -> weighted loss terms by name."""
+
+
+@dataclass
+class Schedule:
+    """Learning rate of a step: linear warm-up, then cosine or published step decay."""
+
+    config: OptimConfig
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        config = self.config
+        warm = min(1.0, (step + 1) / max(config.warmup, 1))
+        if config.schedule == "step":
+            return config.learning_rate * warm * 0.1 ** (step // max(config.decay_every, 1))
+        progress = step / max(config.steps, 1)
+        floor = config.final_rate
+        return config.learning_rate * warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+class AveragedWeights:
+    """Exponential moving average of a network's tensors: what is tested and shipped."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards the network; faster over the first steps, where the average would still be the start."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        floating = [(mean, new) for name, new in network.state_dict().items() if (mean := self.state[name]).is_floating_point()]
+        torch._foreach_lerp_([mean for mean, _ in floating], [new for _, new in floating], 1 - decay)
+
+
+class Loop:
+    """Runs steps of a phase from a run folder's last checkpoint on, if there is one to resume."""
+
+    def __init__(
+        self, experiment: Experiment, fabric: Fabric, network: nn.Module, folder: RunFolder, resume: bool = False
+    ) -> None:
+        self.experiment = experiment
+        self.config = experiment.optim
+        self.folder = folder
+        self.fabric = fabric
+        self.network = network
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
+        self.averaged = AveragedWeights(network, self.config.average)
+        self.step = 0
+        self.best = math.inf
+        self.seconds = 0.0
+        if resume:
+            self._load()
+        self.writer: SummaryWriter = folder.tensorboard(self.step if resume else None)
+
+    def run(
+        self,
+        losses: StepLosses,
+        images_per_step: int,
+        judge: Callable[[nn.Module, int], float] | None = None,
+        picture: Callable[[int], None] | None = None,
+    ) -> None:
+        """Take the remaining steps.
+
+        losses: the phase's loss terms. judge: a label-free score of the averaged network on held-out data, the lower the
+        better; it chooses `best`. picture: writes images to TensorBoard.
+        Raises UserError when a loss is not finite; the last checkpoint stays as it was.
+        """
+        schedule = Schedule(self.config)
+        bar = tqdm(range(self.step, self.config.steps), initial=self.step, total=self.config.steps, mininterval=2)
+        since, at = time.perf_counter(), self.step
+        for step in bar:
+            generator = torch.Generator().manual_seed((self.experiment.seed << 32) + step)
+            rate = schedule.rate(step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            terms = losses(step, generator)
+            total = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(total):
+                wrong = [name for name, value in terms.items() if not torch.isfinite(value)]
+                raise UserError(
+                    f"Step {step}: {', '.join(wrong)} is not finite; go on from {self.folder.path} with --resume and a "
+                    f"smaller --optim.learning-rate."
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(total)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+            self.optimizer.step()
+            self.averaged.update(self.network, step)
+            self.step = step + 1
+            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
+                elapsed = time.perf_counter() - since
+                speed = images_per_step * (self.step - at) / max(elapsed, 1e-9)
+                self.seconds += elapsed
+                self._log(terms, total, {"rate": rate, "gradient_norm": float(norm), "images_per_s": speed})
+                bar.set_postfix(loss=f"{float(total):.3f}", images_per_s=f"{speed:.0f}")
+                since, at = time.perf_counter(), self.step
+            if self.step % self.config.check_every == 0 or self.step == self.config.steps:
+                if picture is not None:
+                    picture(self.step)
+                self.check(judge)
+                since, at = time.perf_counter(), self.step
+        self.writer.flush()
+
+    def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
+        """Score the averaged weights, keep them when they are the best so far, and write the last checkpoint."""
+        if judge is not None:
+            with self.averaged_weights() as network:
+                score = judge(network, self.step)
+            if score < self.best:
+                self.best = score
+                self.folder.save_best(self.averaged.state, self._network_config())
+        self.folder.save_last(self.averaged.state, self._network_config(), self._state())
+
+    def averaged_weights(self) -> "_Swapped":
+        """Context in which the network holds its averaged weights and is in evaluation mode."""
+        return _Swapped(self.network, self.averaged.state)
+
+    def _network_config(self) -> dict:
+        return to_plain(self.experiment.network)
+
+    def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float]) -> None:
+        self.writer.add_scalar("loss/total", float(total), self.step)
+        for name, value in terms.items():
+            self.writer.add_scalar(f"loss/{name}", float(value), self.step)
+        for name, value in others.items():
+            self.writer.add_scalar(f"training/{name}", value, self.step)
+
+    def _state(self) -> dict:
+        return {
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _load(self) -> None:
+        state = self.folder.load_last()
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.averaged.state = {name: value.to(self.fabric.device) for name, value in state["weights"].items()}
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+
+
+class _Swapped:
+    """Lends a network other tensors and evaluation mode, and gives its own back."""
+
+    def __init__(self, network: nn.Module, state: dict[str, Tensor]) -> None:
+        self.network, self.state = network, state
+
+    def __enter__(self) -> nn.Module:
+        self.own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(self.state)
+        return self.network.eval()
+
+    def __exit__(self, *exc: object) -> None:
+        self.network.load_state_dict(self.own)
+        self.network.train()

@@ -1,0 +1,80 @@
+"""Phase pretrain: the network learns from rendered hands, whose labels are exact."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from config import Experiment
+from dataloader.rendered import RenderedHands
+from dataloader.sample import HandSample
+from training.loop import Loop
+from training.measures import branch_joints_mm
+from training.setup import make_fabric, make_network, make_rendered
+from training.show import show_outputs
+from training.supervised import supervised_terms
+from util.joints import MANO21
+from util.metrics import JointErrors
+from util.run_folder import RunFolder
+
+HELD_OUT_SEED = 1 << 60
+"""Seed of held-out rendered hands; training steps use seed << 32 + step."""
+
+
+def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
+    """Train on rendered hands; returns the held-out errors for results.json."""
+    fabric = make_fabric(experiment)
+    network, layer = make_network(experiment, fabric, load_model)
+    rendered = make_rendered(experiment)
+    held_out = held_out_hands(rendered, experiment.optim.check_frames)
+    loop = Loop(experiment, fabric, network, folder, resume)
+
+    def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        sample = rendered.batch(experiment.optim.batch, generator).to(fabric.device)
+        return supervised_terms(loop.wrapped(sample.crop), sample, layer, experiment.supervised)
+
+    def judge(network: nn.Module, step: int) -> float:
+        errors = held_out_errors(network, held_out)
+        for name, mm in errors.items():
+            loop.writer.add_scalar(f"held_out_mm/{name}", mm, step)
+        return min(errors.values())
+
+    loop.run(losses, experiment.optim.batch, judge, picture=_shower(loop, held_out[0]))
+    errors = held_out_final(loop, rendered)
+    return {"held_out_rendered_mm": errors, "seconds": loop.seconds}
+
+
+def held_out_final(loop: Loop, rendered: RenderedHands, frames: int = 2048) -> dict[str, float]:
+    """Errors of the averaged weights on many held-out rendered hands."""
+    with loop.averaged_weights() as network:
+        return held_out_errors(network, held_out_hands(rendered, frames))
+
+
+def held_out_hands(rendered: RenderedHands, frames: int, batch: int = 64) -> list[HandSample]:
+    """The same rendered hands every time, never met in training."""
+    return [
+        rendered.batch(min(batch, frames - at), torch.Generator().manual_seed(HELD_OUT_SEED + at))
+        for at in range(0, frames, batch)
+    ]
+
+
+@torch.no_grad()
+def held_out_errors(network: nn.Module, samples: list[HandSample]) -> dict[str, float]:
+    """Mean joint error (mm) of each branch of each stage."""
+    device = next(network.parameters()).device
+    found: dict[str, list[Tensor]] = {}
+    for sample in samples:
+        outputs = network(sample.crop.to(device))
+        for name, joints_mm in branch_joints_mm(outputs, sample.crop.to(device)).items():
+            found.setdefault(name, []).append(joints_mm.cpu())
+    true_mm = torch.cat([sample.joints_mm for sample in samples])  # type: ignore[arg-type]
+    return {name: JointErrors.between(torch.cat(mm), true_mm, MANO21.names).mean_mm for name, mm in found.items()}
+
+
+def _shower(loop: Loop, sample: HandSample) -> Callable[[int], None]:
+    def show(step: int) -> None:
+        with loop.averaged_weights() as network:
+            show_outputs(loop.writer, network, sample, step)
+
+    return show

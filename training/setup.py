@@ -1,0 +1,48 @@
+"""What every phase needs before its first step: device, hand, network, sources of hands."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from config import Experiment, NetworkConfig
+from dataloader.rendered import RenderedHands
+from model.network import DualBranchNetwork
+from render.hand_layer import HandLayer
+from render.hand_model import load_hand_model
+from util.checkpoint import fill_module, load_weights
+from util.settings import from_plain
+
+
+def make_fabric(experiment: Experiment) -> Fabric:
+    """Device and launch as the experiment says; float32 outside the network's own autocast."""
+    fabric = Fabric(accelerator=experiment.device, devices=1, precision="32-true")
+    fabric.launch()
+    torch.manual_seed(experiment.seed)
+    return fabric
+
+
+def make_network(
+    experiment: Experiment, fabric: Fabric, load_model: Path | None = None
+) -> tuple[DualBranchNetwork, HandLayer]:
+    """The network on its device, and its hand layer.
+
+    load_model: weights to start from; the network is then built from the settings in that file, the experiment's own
+    precision apart. Raises UserError when they cannot be read or do not fit.
+    """
+    layer = HandLayer(load_hand_model(experiment.hand)).to(fabric.device)
+    config, state = experiment.network, None
+    if load_model is not None:
+        state, plain = load_weights(load_model)
+        config = replace(from_plain(NetworkConfig, plain, str(load_model)), precision=experiment.network.precision)
+    network = DualBranchNetwork(config, layer)
+    if state is not None:
+        fill_module(network, state, load_model or "")
+    return network.to(fabric.device, memory_format=torch.channels_last), layer
+
+
+def make_rendered(experiment: Experiment) -> RenderedHands:
+    """The endless source of rendered hands; drawn on the CPU, where generators are reproducible."""
+    layer = HandLayer(load_hand_model(experiment.hand))
+    return RenderedHands(layer, experiment.sampler, experiment.sensor, experiment.rendered)

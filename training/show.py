@@ -1,0 +1,60 @@
+"""Pictures of what a network makes of crops, for TensorBoard and for the run folder."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from dataloader.points import all_points_xyz
+from dataloader.sample import HandSample
+from model.network import StageOutput
+from render.spheres import HandSpheres
+from training.branches import render_model
+from util.draw import Picture, depth_picture, draw_skeleton, grid, part_picture, shaded_picture
+
+COLUMNS = ("input", "pixel joints", "model joints", "model render", "parts")
+
+
+@torch.no_grad()
+def outputs_picture(network: nn.Module, sample: HandSample, most: int = 8, zoom: int = 2) -> Picture:
+    """One row a crop: input, joints of both branches over it, the model branch's hand, part labels; last stage."""
+    device = next(network.parameters()).device
+    sample = sample.select(torch.arange(min(most, len(sample)))).to(device)
+    output: StageOutput = network(sample.crop)[-1]
+    crop, layer = sample.crop, network.layer
+    rendered = render_model(crop, output, layer.faces)  # type: ignore[union-attr, arg-type]
+    labels = part_labels(sample, output, HandSpheres(layer).to(device))  # type: ignore[arg-type]
+    model_uvd = crop.uvd_from_xyz(output.joints_xyz)
+    cells: list[np.ndarray] = []
+    for i in range(len(sample)):
+        image = depth_picture(crop.depth[i, 0], zoom)
+        cells += [
+            image,
+            draw_skeleton(image, output.pixel_uvd[i]),
+            draw_skeleton(image, model_uvd[i]),
+            shaded_picture(rendered[i, 0], zoom),
+            part_picture(labels[i], zoom),
+        ]
+    return grid(cells, len(COLUMNS), titles=COLUMNS)
+
+
+def part_labels(sample: HandSample, output: StageOutput, spheres: HandSpheres) -> Tensor:
+    """Part of each foreground sample by pixel-branch joints and model-branch radii, (b, s, s); -1 on background."""
+    crop = sample.crop
+    unit = crop.cube_mm[:, :1] / 2
+    radii = spheres.radii(output.joints_xyz, output.vertices_xyz, unit)
+    labels = spheres.label_points(all_points_xyz(crop), spheres.centres(output.pixel_xyz), radii)
+    return torch.where(crop.foreground[:, 0], labels.view(-1, crop.size, crop.size), -1)
+
+
+def show_outputs(writer: SummaryWriter, network: nn.Module, sample: HandSample, step: int, tag: str = "held_out") -> None:
+    """Put such a picture into TensorBoard."""
+    writer.add_image(tag, outputs_picture(network, sample), step, dataformats="HWC")
+
+
+def before_after(before: Sequence[Picture], after: Sequence[Picture], titles: Sequence[str]) -> Picture:
+    """Pictures of the same frames side by side."""
+    pairs = [picture for pair in zip(before, after, strict=True) for picture in pair]
+    return grid(pairs, len(titles), titles=titles)

@@ -1,0 +1,94 @@
+"""Losses on rendered hands, whose joints, surface and parameters are known (Ren et al., TIP 2022, section on pre-training)."""
+
+from dataclasses import dataclass
+
+import roma
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from config import SupervisedConfig
+from dataloader.sample import HandSample
+from model.network import StageOutput
+from model.offset_maps import Cells, write_maps_at
+from render.hand_layer import HandLayer
+
+KNEE = 0.01
+"""Where the L1 loss turns quadratic, in normalised units."""
+
+
+def smooth_l1(difference: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """0.5 z^2 inside a knee of 0.01, 0.01 (|z| - 0.005) outside, element by element."""
+    size = difference.abs()
+    return torch.where(size < KNEE, 0.5 * difference * difference, KNEE * (size - KNEE / 2))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of a rendered batch in crop-normalised frames."""
+
+    joints_uvd: Float[Tensor, "b 21 3"]
+    joints_xyz: Float[Tensor, "b 21 3"]
+    vertices_xyz: Float[Tensor, "b v 3"]
+    rotations: Float[Tensor, "b 16 3 3"]
+
+    @staticmethod
+    def of(sample: HandSample, layer: HandLayer) -> "Truth":
+        """Read the labels of a sample. Raises ValueError when it has none."""
+        if sample.joints_mm is None or sample.vertices_mm is None or sample.params is None:
+            raise ValueError("supervised losses need joints, surface and parameters: is this a rendered sample?")
+        crop = sample.crop
+        params = sample.params
+        return Truth(
+            crop.uvd_from_mm(sample.joints_mm),
+            crop.xyz_from_mm(sample.joints_mm),
+            crop.xyz_from_mm(sample.vertices_mm),
+            joint_rotations(layer, params.rotation, params.pose),
+        )
+
+
+def joint_rotations(layer: HandLayer, rotation: Tensor, pose: Tensor) -> Float[Tensor, "b 16 3 3"]:
+    """Global rotation (axis-angle or matrix) and the 15 joints' own, as matrices."""
+    root = rotation if rotation.ndim > pose.ndim else roma.rotvec_to_rotmat(rotation)
+    return torch.cat([root.unsqueeze(-3), roma.rotvec_to_rotmat(layer.axis_angles(pose))], -3)
+
+
+def maps_loss(
+    maps: Float[Tensor, "b c 84"],
+    joints_uvd: Float[Tensor, "b 21 3"],
+    cells: Cells,
+    chosen: Bool[Tensor, " b"] | None = None,
+) -> Float[Tensor, ""]:
+    """L of predicted maps against those of known joints, over foreground cells (a background cell's are not read).
+
+    chosen: crops that count; all of them by default.
+    """
+    seen = cells.foreground if chosen is None else cells.foreground & chosen.unsqueeze(1)
+    item, cell = seen.nonzero(as_tuple=True)
+    if len(item) == 0:
+        return maps.sum() * 0
+    with torch.no_grad():
+        wanted = write_maps_at(joints_uvd[item], cells.uvd[item, cell])
+    return smooth_l1(maps[item, cell] - wanted).mean()
+
+
+def supervised_terms(
+    outputs: list[StageOutput], sample: HandSample, layer: HandLayer, config: SupervisedConfig
+) -> dict[str, Tensor]:
+    """Weighted terms of all stages, by name: stage{k}/{term}."""
+    truth = Truth.of(sample, layer)
+    terms: dict[str, Tensor] = {}
+    for k, output in enumerate(outputs, 1):
+        hand = output.hand
+        rotations = joint_rotations(layer, hand.rotation, hand.pose)
+        stage = {
+            "maps": config.maps * maps_loss(output.maps, truth.joints_uvd, output.cells),
+            "pixel_joints": config.joints * smooth_l1(output.pixel_uvd - truth.joints_uvd).mean(),
+            "model_joints": config.joints * smooth_l1(output.joints_xyz - truth.joints_xyz).mean(),
+            "vertices": config.vertices * smooth_l1(output.vertices_xyz - truth.vertices_xyz).mean(),
+            "rotations": config.rotations * smooth_l1(rotations - truth.rotations).mean(),
+            "shape": config.shape * hand.shape.square().mean(),
+            "scale": config.scale * hand.scale.clamp_max(0).abs().mean(),
+        }
+        terms |= {f"stage{k}/{name}": value for name, value in stage.items()}
+    return terms
