@@ -80,13 +80,15 @@ class RenderedHands:
     def _as_seen(self, crop: HandCrop, depth_mm: Tensor, joints_mm: Tensor, generator: torch.Generator) -> Tensor:
         """Clean depth -> what a data set would hold: hidden parts, then the sensor, then the data set's hand box."""
         occluders, n = self.config.occluders, len(depth_mm)
-        hidden = (torch.rand(n, generator=generator) < occluders.spheres_chance).nonzero()[:, 0]
+        centre_z, half_mm = crop.centre_mm[:, 2], crop.cube_mm[:, 2] / 2
+        hidden = _chosen(n, occluders.spheres_chance, generator)
         if len(hidden) > 0:
-            some = crop.with_depth_mm(depth_mm).select(hidden)
+            some = crop.select(hidden).with_depth_mm(depth_mm[hidden])
             gone = erased_by_spheres(all_points_xyz(some), some.xyz_from_mm(joints_mm[hidden]), occluders, generator)
-            depth_mm[hidden] = depth_mm[hidden] * ~gone.view_as(depth_mm[hidden])
-        if occluders.object_chance > 0:
-            depth_mm = with_object(depth_mm, crop.centre_mm[:, 2], crop.cube_mm[:, 2] / 2, occluders, generator)
+            depth_mm[hidden] = depth_mm[hidden] * ~gone.view(len(hidden), *depth_mm.shape[1:])
+        shared = _chosen(n, occluders.object_chance, generator)
+        if len(shared) > 0:
+            depth_mm[shared] = with_object(depth_mm[shared], centre_z[shared], half_mm[shared], generator)
         sample_mm = crop.cube_mm[:, 0] / crop.size
         if self.config.noise:
             depth_mm = self.sensor(depth_mm, generator, sample_mm)
@@ -136,3 +138,8 @@ def visible_centre(vertices_mm: Float[Tensor, "b v 3"], faces: Int[Tensor, "f 3"
 def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
     low, high = bounds
     return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def _chosen(n: int, chance: float, generator: torch.Generator) -> Tensor:
+    """Which of n images something happens to."""
+    return (torch.rand(n, generator=generator) < chance).nonzero()[:, 0]

@@ -60,16 +60,15 @@ def with_object(
     depth_mm: Float[Tensor, "b s s"],
     centre_z: Float[Tensor, " b"],
     half_mm: Float[Tensor, " b"],
-    config: OccluderConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, "b s s"]:
-    """Put a tilted slab of random outline into some of the views, in front of the hand or behind it.
+    """Put a tilted slab of random outline into each view, in front of the hand or behind it.
 
     depth_mm: 0 = nothing. centre_z, half_mm: middle and half depth of the cube. The slab covers one side of the crop:
     what lies beyond a straight line that passes the middle at 40 % of half the crop or more.
     """
     b, s = depth_mm.shape[:2]
-    drawn = torch.rand(b, 6, 1, 1, generator=generator).to(depth_mm).unbind(1)
+    drawn = torch.rand(b, 5, 1, 1, generator=generator).to(depth_mm).unbind(1)
     at = (torch.arange(s, device=depth_mm.device, dtype=depth_mm.dtype) / (s / 2) - 1).expand(b, s)
     u, v = at[:, None, :], at[:, :, None]
     angle = drawn[0] * (2 * torch.pi)
@@ -77,6 +76,6 @@ def with_object(
     inside = across > 0.4 + 0.9 * drawn[1]
     half, centre = half_mm[:, None, None], centre_z[:, None, None]
     z = centre + half * ((2 * drawn[2] - 1) * 0.9 + (drawn[3] - 0.5) * across + (drawn[4] - 0.5) * (u - v) * 0.5)
-    shown = inside & (z < centre + half) & (drawn[5] < config.object_chance)
+    shown = inside & (z < centre + half)
     nearest = torch.where((depth_mm > 0) & (depth_mm < z), depth_mm, z)
     return torch.where(shown, nearest, depth_mm)

@@ -76,11 +76,19 @@ class SensorNoise:
         growth = (z.sum((1, 2)) / seen / REFERENCE_MM).square()[:, None, None]
         if config.smoothing > 0:
             z = _smoothed(z, draw.strength(config.smoothing))
-        if config.flying > 0:
-            z = _with_flying(z, draw.strength(config.flying), draw, cell_mm)
+        kept = None
+        if config.flying > 0 or config.erosion > 0 or config.shadow > 0 or config.grazing > 0:
+            edges = _Edges(z, 8 + 2 * cell_mm)  # no surface of a hand steps so far between neighbours
+            kept = self._kept(edges, draw, cell_mm)
+            if config.flying > 0:
+                z = edges.with_flying(draw.strength(config.flying), draw)
         has = (z > 0).to(z.dtype)
-        if config.erosion > 0 or config.shadow > 0 or config.grazing > 0 or config.speckle > 0 or config.holes > 0:
-            has = has * self._kept(z, draw, cell_mm)
+        if kept is not None:
+            has = has * kept
+        if config.speckle > 0:
+            has = has * (draw.uniform() >= draw.strength(config.speckle))
+        if config.holes > 0:
+            has = has * (draw.blobs() >= draw.strength(config.holes))
         if config.axial_mm > 0:
             z = z + draw.strength(config.axial_mm) * growth * draw.normal()
         if config.wobble_mm > 0:  # a mean of uniform nodes varies less than a node: 0.19 is the spread of the field
@@ -94,29 +102,15 @@ class SensorNoise:
             z = z * (1 - chosen * (1 - _supported(z)))
         return grid.spread(z)
 
-    def _kept(self, z: Tensor, draw: "_Draws", cell_mm: Tensor) -> Tensor:
-        """1 where a reading survives edges, grazing angles, speckle and holes, else 0."""
-        config = self.config
-        nearest, farthest = _neighbour_range(z)
-        jump = _jump_mm(cell_mm)
-        # each kind loses a pixel with its own probability; one uniform number a pixel decides, against the largest
-        patchy = 2 * draw.field() if config.erosion > 0 or config.shadow > 0 else z
-        loss = torch.zeros_like(z)
-        if config.erosion > 0:
-            rim = (farthest - z > jump).to(z.dtype)
-            loss = torch.maximum(loss, rim * patchy * draw.strength(config.erosion))
-        if config.shadow > 0:
-            foot = (z - nearest > jump).to(z.dtype)
-            loss = torch.maximum(loss, foot * patchy * draw.strength(config.shadow))
-        if config.grazing > 0:
-            ramp = ((_slope(z) / cell_mm - STEEP) / (GRAZING - STEEP)).clamp(0, 1)
-            loss = torch.maximum(loss, ramp * draw.strength(config.grazing))
-        if config.speckle > 0:
-            loss = torch.maximum(loss, draw.strength(config.speckle))
-        kept = (draw.uniform() >= loss).to(z.dtype)
-        if config.holes > 0:
-            kept = kept * (draw.blobs() >= draw.strength(config.holes)).to(z.dtype)
-        return kept
+    def _kept(self, edges: "_Edges", draw: "_Draws", cell_mm: Tensor) -> Tensor:
+        """1 where a reading survives rims, shadows and grazing angles, else 0; losses at edges come in stretches."""
+        config, z = self.config, edges.z
+        rim = (edges.farthest - z > edges.jump_mm) * draw.strength(config.erosion)
+        foot = (z - edges.nearest > edges.jump_mm) * draw.strength(config.shadow)
+        steep = ((_slope(z) / cell_mm - STEEP) / (GRAZING - STEEP)).clamp(0, 1) * draw.strength(config.grazing)
+        # one uniform number a pixel decides, against the likeliest of the losses
+        loss = torch.maximum(torch.maximum(rim, foot) * (2 * draw.field()), steep)
+        return (draw.uniform() >= loss).to(z.dtype)
 
 
 class _Draws:
@@ -211,23 +205,29 @@ class _Grid:
         return cells.flatten(1).gather(1, index.flatten(1)).view(b, h, w)
 
 
-def _jump_mm(cell_mm: Tensor) -> Tensor:
-    """A step between neighbours that no surface of a hand makes unless it ends there."""
-    return 8 + 2 * cell_mm
+class _Edges:
+    """Where depth steps between neighbours."""
 
+    def __init__(self, z: Tensor, jump_mm: Tensor) -> None:
+        self.z, self.jump_mm = z, jump_mm
+        far = z + (z <= 0) * NOTHING_MM
+        self.nearest, self.farthest = far.clone(), far.clone()
+        for axis in (1, 2):  # smallest and largest depth of a pixel and its four neighbours
+            n = z.shape[axis] - 1
+            first, last = far.narrow(axis, 0, n), far.narrow(axis, 1, n)
+            for target, pick in ((self.nearest, torch.minimum), (self.farthest, torch.maximum)):
+                for side, other in ((target.narrow(axis, 0, n), last), (target.narrow(axis, 1, n), first)):
+                    pick(side, other, out=side)
 
-def _neighbour_range(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest depth of a pixel and its four neighbours in the image; nothing counts as very far."""
-    far = z + (z <= 0).to(z.dtype) * NOTHING_MM
-    near, deep = far.clone(), far.clone()
-    for axis in (1, 2):
-        n = z.shape[axis] - 1
-        first, last = far.narrow(axis, 0, n), far.narrow(axis, 1, n)
-        for target, pick in ((near, torch.minimum), (deep, torch.maximum)):
-            head, tail = target.narrow(axis, 0, n), target.narrow(axis, 1, n)
-            head.copy_(pick(head, last))
-            tail.copy_(pick(tail, first))
-    return near, deep
+    def with_flying(self, share: Tensor, draw: _Draws) -> Tensor:
+        """The depth, where pixels on either side of an edge, at random, read something between the two surfaces."""
+        has = self.z > 0
+        inside = has & (self.farthest - self.z > self.jump_mm)
+        outside = ~has & (self.nearest < NOTHING_MM)
+        chosen = (inside | outside) & (draw.uniform() < share)
+        surface = torch.where(has, self.z, self.nearest)
+        mixed = surface + draw.uniform() * (self.farthest - surface).clamp(max=REACH_MM)
+        return torch.where(chosen, mixed, self.z)
 
 
 def _slope(z: Tensor) -> Tensor:
@@ -253,18 +253,6 @@ def _smoothed(z: Tensor, share: Tensor) -> Tensor:
             total = grown
     change = total[0] / total[1].clamp(min=0.5) - z
     return z + has * share * change / (1 + (change / BLEND_MM).square())
-
-
-def _with_flying(z: Tensor, share: Tensor, draw: _Draws, cell_mm: Tensor) -> Tensor:
-    """Pixels on either side of a depth edge, at random, get a depth between the two surfaces."""
-    nearest, farthest = _neighbour_range(z)
-    has = z > 0
-    rim = has & (farthest - z > _jump_mm(cell_mm))
-    outside = ~has & (nearest < NOTHING_MM)
-    chosen = ((rim | outside) & (draw.uniform() < share)).to(z.dtype)
-    surface = torch.minimum(z + (~has).to(z.dtype) * NOTHING_MM, nearest + has.to(z.dtype) * NOTHING_MM)
-    mixed = surface + draw.uniform() * (farthest - surface).clamp(max=REACH_MM)
-    return z + chosen * (mixed - z)
 
 
 def _supported(z: Tensor) -> Tensor:
