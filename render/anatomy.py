@@ -26,7 +26,7 @@ _FINGER = (
     ((-10.0, 82.0), (-4.0, 4.0), (-4.0, 4.0)),
 )
 _THUMB = (
-    ((-5.0, 75.0), (-25.0, 60.0), (-15.0, 60.0)),
+    ((-5.0, 75.0), (-25.0, 60.0), (-50.0, 15.0)),
     ((-15.0, 65.0), (-12.0, 12.0), (-10.0, 10.0)),
     ((-25.0, 85.0), (-4.0, 4.0), (-4.0, 4.0)),
 )
@@ -34,9 +34,9 @@ JOINT_LIMITS_DEG = (*_FINGER, *_FINGER, *_FINGER, *_FINGER, *_THUMB)
 """(low, high) of flexion, spread and twist of joints 1-15, degrees.
 
 Fingers: base (MCP), PIP, DIP; spread is positive towards the thumb. Thumb: carpometacarpal, MCP, IP; the flexion of its
-base is how far it leaves the palm's plane, its spread how far it points away from the fingers, its twist opposition.
-Active ranges after Kapandji, The Physiology of the Joints, vol. 1, and Lin, Wu, Huang, Modeling the Constraints of
-Human Hand Motion, 2000."""
+base is how far it leaves the palm's plane, its spread how far it points away from the fingers, its negative twist is
+opposition. Active ranges after Kapandji, The Physiology of the Joints, vol. 1, and Lin, Wu, Huang, Modeling
+the Constraints of Human Hand Motion, 2000."""
 
 
 def joint_limits(device: torch.device | None = None) -> Float[Tensor, "15 3 2"]:

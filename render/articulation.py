@@ -70,7 +70,7 @@ class Articulation:
         away = u[:, 0]
         angles[:, 4, 0, FLEXION] = 5 + 50 * away
         angles[:, 4, 0, SPREAD] = 55 * u[:, 1] - 5 * away
-        angles[:, 4, 0, TWIST] = 45 * away * u[:, 2]
+        angles[:, 4, 0, TWIST] = -40 * away * u[:, 2]
         angles[:, 4, 1, FLEXION] = -5 + 50 * mcp[:, 4] ** 1.4
         angles[:, 4, 2, FLEXION] = -12 + 75 * pip[:, 4] ** 1.4
         return angles.flatten(1, 2).deg2rad()
@@ -81,8 +81,9 @@ class Articulation:
         bend = torch.randn(n, 3, 5, generator=generator) @ self._drag.T
         noise = config.twist_noise_deg * torch.randn(n, 15, 3, generator=generator)
         noise[..., FLEXION] = config.flexion_noise_deg * bend.transpose(1, 2).flatten(1)
-        noise[:, ::3, SPREAD] *= config.spread_noise_deg / max(config.twist_noise_deg, 1e-6)
-        return noise.deg2rad()
+        noise[:, ::3, SPREAD] = config.spread_noise_deg * torch.randn(n, 5, generator=generator)
+        # Some hands hold a posture exactly: pinching tips meet in those.
+        return noise.deg2rad() * (1.5 * torch.rand(n, 1, 1, generator=generator))
 
     def _fingers_together(self, angles: Tensor, generator: torch.Generator) -> Tensor:
         """Close the gaps between the fingers of some hands, wholly or partly."""

@@ -21,14 +21,16 @@ TARGET_SHARE = 0.25
 """Share of the paths between two postures that is kept for the demo's simulated sensor."""
 
 # Fingers that several postures share.
-_CURLED: Finger = (82, 0, 98, 62)
+_CURLED: Finger = (86, 0, 106, 76)
 _HALF: Finger = (45, 0, 60, 36)
 _HOOKED: Finger = (8, 0, 88, 55)
 _SOFT: Finger = (22, 0, 30, 16)
 _THUMB_OUT: Thumb = (22, 45, 0, 2, 0)
 _THUMB_FLAT: Thumb = (12, 12, 5, 8, 5)
-_THUMB_OVER: Thumb = (48, 8, 25, 35, 45)
-_THUMB_ACROSS: Thumb = (45, 0, 30, 40, 50)
+_THUMB_OVER: Thumb = (43, 24, 34, 40, 43)
+_THUMB_ACROSS: Thumb = (42, 7, 38, 41, 30)
+_THUMB_TO_PINKY: Thumb = (32, -10, 40, 37, 15)
+_THUMB_CLENCHED: Thumb = (43, 22, 44, 36, 42)
 _THUMB_RELAXED: Thumb = (32, 25, 15, 12, 12)
 
 
@@ -56,7 +58,7 @@ class Posture:
         for mcp, spread, pip, dip in (self.index, self.middle, self.pinky, self.ring):
             rows += [(mcp, spread, 0.0), (pip, 0.0, 0.0), (dip, 0.0, 0.0)]
         away, spread, opposition, mcp, ip = self.thumb
-        rows += [(away, spread, opposition), (mcp, 0.0, 0.0), (ip, 0.0, 0.0)]
+        rows += [(away, spread, -opposition), (mcp, 0.0, 0.0), (ip, 0.0, 0.0)]
         return torch.tensor(rows).deg2rad()
 
 
@@ -73,31 +75,31 @@ POSTURES: dict[str, Posture] = {
     # Counting.
     "count_1": Posture(_THUMB_OVER, _straight(2), _CURLED, _CURLED, _CURLED),
     "count_2": Posture(_THUMB_ACROSS, _straight(13), _straight(-6), _CURLED, _CURLED),
-    "count_3": Posture(_THUMB_ACROSS, _INDEX, _MIDDLE, _straight(-9), _CURLED),
-    "count_4": Posture((52, -5, 30, 35, 45), _INDEX, _MIDDLE, _RING, _PINKY),
+    "count_3": Posture(_THUMB_TO_PINKY, _INDEX, _MIDDLE, _straight(-9), _CURLED),
+    "count_4": Posture((16, 2, 51, 44, 20), _INDEX, _MIDDLE, _RING, _PINKY),
     "thumb_and_index": Posture((18, 48, 0, 0, 0), _straight(6), _CURLED, _CURLED, _CURLED),
     "thumb_and_two": Posture((20, 46, 0, 0, 0), _straight(13), _straight(-4), _CURLED, _CURLED),
     "two_together": Posture(_THUMB_ACROSS, _FLAT, _FLAT, _CURLED, _CURLED),
-    "three_together": Posture(_THUMB_ACROSS, _FLAT, _FLAT, _FLAT, _CURLED),
+    "three_together": Posture(_THUMB_TO_PINKY, _FLAT, _FLAT, _FLAT, _CURLED),
     # Signs.
-    "fist": Posture((42, 8, 25, 38, 48), _CURLED, _CURLED, _CURLED, _CURLED),
-    "fist_thumb_side": Posture((20, 12, 10, 15, 10), _CURLED, _CURLED, _CURLED, _CURLED),
+    "fist": Posture(_THUMB_CLENCHED, _CURLED, _CURLED, _CURLED, _CURLED),
+    "fist_thumb_side": Posture((25, 28, 25, 7, 43), _CURLED, _CURLED, _CURLED, _CURLED),
     "thumb_up": Posture((10, 50, 0, -5, -10), _CURLED, _CURLED, _CURLED, _CURLED),
     "gun": Posture((12, 50, 0, -5, -10), _straight(0), _straight(0), _CURLED, _CURLED),
     "call": Posture((18, 52, 0, -5, -8), _CURLED, _CURLED, _CURLED, _straight(-20)),
-    "rock": Posture(_THUMB_ACROSS, _straight(8), _CURLED, _CURLED, _straight(-15)),
+    "rock": Posture((43, 16, 36, 40, 38), _straight(8), _CURLED, _CURLED, _straight(-15)),
     "spider": Posture((18, 50, 0, 0, 0), _straight(8), _CURLED, _CURLED, _straight(-15)),
-    "pinky_up": Posture(_THUMB_OVER, _CURLED, _CURLED, _CURLED, _straight(-8)),
+    "pinky_up": Posture(_THUMB_CLENCHED, _CURLED, _CURLED, _CURLED, _straight(-8)),
     "crooked_index": Posture(_THUMB_OVER, (25, 2, 75, 45), _CURLED, _CURLED, _CURLED),
     # Pinches.
-    "pinch": Posture((48, 16, 30, 18, 28), (48, 4, 48, 26), (50, 0, 50, 28), (52, -2, 52, 30), (52, -4, 50, 28)),
-    "pinch_fist": Posture((48, 16, 30, 18, 28), (50, 4, 48, 26), _CURLED, _CURLED, _CURLED),
-    "ok": Posture((48, 16, 30, 18, 28), (50, 4, 50, 28), (14, 0, 16, 8), _straight(-8), _straight(-19)),
-    "pinch_middle": Posture((50, 10, 35, 18, 28), (12, 10, 14, 8), (52, 0, 50, 28), _straight(-6), _straight(-16)),
+    "pinch": Posture((39, 9, 43, 10, -15), (54, 4, 45, 13), (50, 0, 50, 28), (52, -2, 52, 30), (52, -4, 50, 28)),
+    "pinch_fist": Posture((39, 8, 44, 8, -15), (55, 4, 43, 13), _CURLED, _CURLED, _CURLED),
+    "ok": Posture((39, 9, 43, 10, -15), (55, 4, 43, 14), (14, 0, 16, 8), _straight(-8), _straight(-19)),
+    "pinch_middle": Posture((43, -4, 50, 15, -15), (12, 10, 14, 8), (60, 0, 48, 9), _straight(-6), _straight(-16)),
     "pinch_open": Posture((40, 28, 22, 5, 5), (38, 4, 30, 16), (52, 0, 50, 28), (58, 0, 55, 30), (58, -2, 55, 30)),
-    "tripod": Posture((50, 12, 34, 18, 25), (50, 4, 46, 24), (54, 0, 46, 24), (66, 0, 66, 38), (66, -2, 66, 38)),
-    "beak": Posture((52, 8, 36, 12, 18), (58, 0, 24, 14), (60, 0, 26, 14), (60, 0, 26, 14), (58, 2, 24, 12)),
-    "lateral": Posture((26, 14, 8, 18, 30), (55, 4, 62, 36), (64, 0, 74, 42), (68, 0, 78, 45), (70, 0, 78, 45)),
+    "tripod": Posture((48, 8, 47, 23, -8), (60, 4, 45, 4), (62, 0, 46, 10), (66, 0, 66, 38), (66, -2, 66, 38)),
+    "beak": Posture((44, 9, 47, 21, 1), (56, 0, 38, 22), (58, 0, 42, 30), (58, 0, 44, 30), (64, 2, 26, 12)),
+    "lateral": Posture((10, 23, -5, 31, 42), (55, 4, 62, 36), (64, 0, 74, 42), (68, 0, 78, 45), (70, 0, 78, 45)),
     # Grasps.
     "claw": Posture((34, 42, 10, 12, 40), (0, 10, 68, 42), (0, 0, 70, 42), (0, -8, 70, 42), (2, -18, 66, 40)),
     "half_curled": Posture(_THUMB_RELAXED, _HALF, _HALF, _HALF, _HALF),
