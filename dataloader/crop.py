@@ -186,7 +186,7 @@ def published_grid(
 ) -> Float[Tensor, "*batch 3 3"]:
     """Crop sample -> sensor coordinate as OpenCV's resize of the whole-pixel window picks it, float64.
 
-    Differs from the inverse of crop_from_image where a side's number of samples was rounded down: by less than a sample.
+    Differs from the inverse of crop_from_image, by less than a sample, where a side has a rounded number of samples.
     Published crops of real frames are made this way.
     """
     window = crop_window(camera, centre_mm, cube_mm, size)

@@ -1,0 +1,264 @@
+"""Where the hand is in a frame, and which pixels are hand: by depth alone, before anything is predicted.
+
+Blob: the nearest connected surface of plausible size (no depth jump inside), plus pieces that missing readings cut off.
+Palm: the centre of the widest circle in the blob. Arm: the blob goes on beyond a border (of the hand box, the image or
+the cube) along a contact that is long, thick and away from the palm; its axis runs from there to the palm. Wrist: the
+narrowest slice across the axis, at an anatomical distance from the palm. What hangs together with the contact behind it
+is forearm.
+Every step is deterministic; lengths are millimetres in the world, so sensor and distance do not matter.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Intrinsics = tuple[float, float, float, float]
+"""fx, fy, cx, cy in pixels."""
+
+SEED_AREA_MM2 = 600.0
+"""Surface nearer than the blob's front: less than this is flying pixels."""
+HAND_AREA_MM2 = 1500.0
+"""The least that a hand shows."""
+SLAB_MM = 300.0
+"""Depth behind the front that can still be hand or wrist."""
+HAND_DEPTH_MM = 120.0
+"""The hand is looked for first in this much depth behind the blob's front."""
+JUMP_MM = 40.0
+"""Neighbouring readings further apart are two surfaces."""
+GAP_MM = 12.0
+"""Pieces this close in the image ..."""
+GAP_DEPTH_MM = 30.0
+"""... and in depth belong to the blob."""
+CONTACT_MM = 30.0
+"""A border contact shorter than this is a finger's."""
+ARM_RADIUS_MM = 16.0
+"""Behind an arm's contact the blob is at least twice this thick."""
+PALM_TO_CUT_MM = (50.0, 80.0, 90.0)
+"""Least, usual and greatest distance from the palm's centre to the cut; a hand model ends 30 mm behind its wrist."""
+NARROWER = 0.93
+"""The wrist shows when its slice is narrower than the usual one by this factor."""
+PALM_RADIUS_MM = 25.0
+"""A palm seen from the side is about this thick to either side; anything thicker is not more of a palm."""
+FAR_FROM_ARM = 0.06
+"""What a millimetre away from the arm's contact is worth in thickness, when the palm is looked for."""
+PIXEL_MM = 1.8
+"""Finer pixels than this are skipped while looking."""
+SLICE_MM = 5.0
+"""Thickness of the slices across the arm's axis."""
+
+
+@dataclass(frozen=True)
+class LocatedHand:
+    """A hand found in a depth image."""
+
+    centre_mm: tuple[float, float, float]
+    """Mean of the hand's points, camera frame."""
+    observed: np.ndarray
+    """(h, w) bool: pixels on the hand itself, without forearm and background."""
+    cut: bool
+    """Whether a forearm was found and cut off."""
+
+
+def points_mm(depth_mm: np.ndarray, camera: Intrinsics, origin: tuple[int, int] = (0, 0), step: int = 1) -> np.ndarray:
+    """(h, w) depth, every `step`-th pixel from `origin` on -> (h, w, 3) camera frame, pixel centres at + 0.5."""
+    fx, fy, cx, cy = camera
+    height, width = depth_mm.shape
+    x = (np.arange(width, dtype=np.float32) * step + (origin[0] + 0.5 - cx)) / fx
+    y = (np.arange(height, dtype=np.float32) * step + (origin[1] + 0.5 - cy)) / fy
+    return np.stack([x * depth_mm, y[:, None] * depth_mm, depth_mm], axis=-1)
+
+
+def nearest_blob(depth_mm: np.ndarray, focal: float) -> np.ndarray:
+    """(h, w) bool: the nearest connected surface that is large enough for a hand (else the largest one)."""
+    valid = depth_mm > 0
+    empty = np.zeros(depth_mm.shape, bool)
+    if not valid.any():
+        return empty
+    nearest_first = np.sort(depth_mm[valid])
+    area = np.cumsum((nearest_first / focal) ** 2)
+    front = nearest_first[min(int(np.searchsorted(area, SEED_AREA_MM2)), len(area) - 1)]
+    slab = valid & (depth_mm < front + SLAB_MM)
+    whole = slab.copy()
+    far = np.where(slab, depth_mm, 0)
+    for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
+        jump = far[a] - far[b]
+        both = slab[a] & slab[b]
+        whole[a] &= ~(both & (jump > JUMP_MM))
+        whole[b] &= ~(both & (jump < -JUMP_MM))
+    count, labels = cv2.connectedComponents(whole.view(np.uint8), connectivity=4)
+    if count == 1:
+        return empty
+    flat, depth = labels.ravel(), far.ravel()
+    areas = np.bincount(flat, (depth / focal) ** 2, count)
+    mean = np.bincount(flat, depth, count) / np.maximum(np.bincount(flat, minlength=count), 1)
+    areas[0] = 0
+    plausible = areas >= min(HAND_AREA_MM2, areas.max())
+    main = labels == int(np.argmin(np.where(plausible, mean, np.inf)))
+    return _with_loose_pieces(main, slab, labels, far, focal)
+
+
+def _with_loose_pieces(
+    main: np.ndarray, slab: np.ndarray, labels: np.ndarray, depth_mm: np.ndarray, focal: float
+) -> np.ndarray:
+    """Add components (and the pixels that breaking at jumps took) that lie a small gap away from the main one."""
+    outside = (~main).view(np.uint8)
+    distance, seeds = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.asarray(seeds, np.int64)
+    depth_of = np.zeros(int(nearest.max()) + 1, np.float32)
+    depth_of[nearest[main]] = depth_mm[main]
+    beside = depth_of[nearest]
+    close = slab & (distance * beside / focal <= GAP_MM) & (np.abs(depth_mm - beside) <= GAP_DEPTH_MM)
+    joined = np.unique(labels[close & (labels > 0)])
+    rim = close & (labels == 0) & (distance <= 1.5)
+    return main | np.isin(labels, joined) & (labels > 0) | rim
+
+
+def locate_hand(
+    depth_mm: np.ndarray, camera: Intrinsics, origin: tuple[int, int] = (0, 0), cube_mm: float = 250.0
+) -> LocatedHand | None:
+    """Find the nearest hand in an image part (a hand box, or a whole frame).
+
+    Args:
+        depth_mm: (h, w), 0 = no reading.
+        camera: intrinsics of the whole image.
+        origin: pixel (u, v) of the part's first pixel.
+        cube_mm: edge of the cube that the hand is looked for in.
+
+    Returns:
+        The hand, or None when the part holds no reading. Its mask is confined to the cube around its centre.
+    """
+    full = np.asarray(depth_mm, np.float32)
+    focal = float(np.sqrt(camera[0] * camera[1]))
+    if not full.any():
+        return None
+    step = max(int(PIXEL_MM * focal / float(np.median(full[full > 0]))), 1)
+    depth = np.ascontiguousarray(full[::step, ::step])
+    blob = nearest_blob(depth, focal / step)
+    if not blob.any():
+        return None
+    # the blob's own box, one pixel wider: past an edge of the array there is then nothing but the part's own border
+    rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))
+    top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+    kept = np.s_[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2]
+    border = np.ones(depth.shape, bool)
+    border[1:-1, 1:-1] = False
+    solid = cv2.morphologyEx(blob[kept].view(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    thickness = cv2.distanceTransform(solid, cv2.DIST_L2, 5) * (depth[kept] * step / focal)
+    points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
+    centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
+    found = np.zeros(depth.shape, bool)
+    found[kept] = hand
+    height, width = full.shape
+    observed, looked_at = (
+        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (found, depth)
+    )
+    observed = observed & (full > 0) & (np.abs(full - looked_at) < JUMP_MM)
+    return LocatedHand((float(centre[0]), float(centre[1]), float(centre[2])), observed, cut)
+
+
+@dataclass(frozen=True)
+class _Blob:
+    """A blob and what is measured on it."""
+
+    mask: np.ndarray
+    """(h, w) bool."""
+    border: np.ndarray
+    """(h, w) bool: pixels beyond which nothing is known."""
+    points: np.ndarray
+    """(h, w, 3) camera frame, mm."""
+    thickness: np.ndarray
+    """(h, w) distance to the blob's seen edge, mm."""
+
+    def within(self, centre: np.ndarray, side_mm: float) -> np.ndarray:
+        """(h, w) bool: the part of it in a cube."""
+        return self.mask & (np.abs(self.points - centre) <= side_mm / 2).all(axis=-1)
+
+    def mean(self, part: np.ndarray) -> np.ndarray:
+        """(3,) mean point of a part."""
+        return self.points[part].mean(axis=0)
+
+
+def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Centre (3,), mask (h, w) of the hand in a blob, and whether a forearm was cut off."""
+    z = blob.points[..., 2]
+    centre = blob.mean(blob.mask & (z <= np.percentile(z[blob.mask], 2) + HAND_DEPTH_MM))
+    for side in (1.2 * cube_mm, cube_mm):
+        part = blob.within(centre, side)
+        centre = blob.mean(part) if part.any() else centre
+    hand, cut = blob.mask, False
+    for _ in range(2):
+        region = blob.within(centre, cube_mm)
+        if not region.any():
+            break
+        forearm = _forearm(blob, region)
+        hand, cut = region & ~forearm, bool(forearm.any())
+        centre = blob.mean(hand)
+    return centre, hand & blob.within(centre, cube_mm), cut
+
+
+def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
+    """(h, w) bool: the part of `region` (blob in the cube) behind the wrist; empty when no arm leaves the region."""
+    contact = _arm_contact(blob, region)
+    if contact is None:
+        return np.zeros_like(region)
+    start = blob.mean(contact)
+    palm = _palm(blob, region, start)
+    reach = float(np.linalg.norm(palm - start))
+    axis = (palm - start) / max(reach, 1e-3)
+    behind = reach - (blob.points - start) @ axis
+    back = region & (behind > _wrist(region, behind, blob.points @ _sideways(axis)))
+    _, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
+    return back & np.isin(labels, np.unique(labels[contact & back]))
+
+
+def _arm_contact(blob: _Blob, region: np.ndarray) -> np.ndarray | None:
+    """(h, w) bool: where the arm leaves the region, or None; a contact where the blob is seen to go on counts twice."""
+    palm = _palm(blob, region, None)
+    beyond = cv2.dilate((blob.mask & ~region).view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    count, labels = cv2.connectedComponents((region & (beyond | blob.border)).view(np.uint8), connectivity=8)
+    best, best_score = None, 0.0
+    for k in range(1, count):
+        contact = labels == k
+        where = blob.points[contact]
+        length = float(np.linalg.norm(np.ptp(where, axis=0)))
+        goes_on = float((beyond & contact).sum() / contact.sum())
+        away = np.inf if goes_on > 0.5 else float(np.linalg.norm(where - palm, axis=1).min())
+        if length < CONTACT_MM or blob.thickness[contact].max() < ARM_RADIUS_MM or away < PALM_TO_CUT_MM[0]:
+            continue
+        if length * (1 + goes_on) > best_score:
+            best, best_score = contact, length * (1 + goes_on)
+    return best
+
+
+def _palm(blob: _Blob, region: np.ndarray, arm: np.ndarray | None) -> np.ndarray:
+    """(3,) centre of the thickest place; with the arm's end known, rather a place away from it than a thick forearm."""
+    points = blob.points
+    if arm is not None:
+        away = np.linalg.norm(points - arm, axis=-1)
+        worth = np.minimum(blob.thickness, PALM_RADIUS_MM) + FAR_FROM_ARM * away
+        rough = points.reshape(-1, 3)[int(np.argmax(np.where(region, worth, -1)))]
+        region = region & (np.linalg.norm(points - rough, axis=-1) <= 2 * PALM_RADIUS_MM)
+    return points.reshape(-1, 3)[int(np.argmax(np.where(region, blob.thickness, -1)))]
+
+
+def _wrist(region: np.ndarray, behind_mm: np.ndarray, across_mm: np.ndarray) -> float:
+    """How far behind the palm's centre the hand ends: at the narrowest slice, or at the usual place."""
+    least, usual, greatest = PALM_TO_CUT_MM
+    width: dict[float, float] = {}
+    for edge in np.arange(least, greatest, SLICE_MM):
+        slab = region & (behind_mm >= edge) & (behind_mm < edge + SLICE_MM)
+        if slab.sum() >= 5:
+            low, high = np.percentile(across_mm[slab], (5, 95))
+            width[float(edge)] = float(high - low)
+    if not width:
+        return usual
+    narrowest = min(width, key=lambda edge: width[edge])
+    return narrowest + SLICE_MM / 2 if width[narrowest] < NARROWER * width.get(usual, np.inf) else usual
+
+
+def _sideways(axis: np.ndarray) -> np.ndarray:
+    """(3,) unit vector in the image plane, square to an axis."""
+    flat = np.array([-axis[1], axis[0], 0.0], np.float32)
+    length = float(np.linalg.norm(flat))
+    return flat / length if length > 1e-3 else np.array([1.0, 0.0, 0.0], np.float32)
