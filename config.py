@@ -172,8 +172,61 @@ class RenderedConfig:
 
 
 @dataclass(frozen=True)
+class StructuredLightConfig:
+    """The demo's sensor, a small structured-light camera (render/structured_light.py)."""
+
+    width: int = 320
+    """Pixels a row."""
+    height: int = 240
+    """Rows."""
+    focal_px: float = 285.0
+    """Focal length."""
+    baseline_mm: float = 75.0
+    """Distance from the camera to the projector on its right."""
+    steps_per_px: float = 8.0
+    """Disparity steps a pixel: at 600 mm one step is 2.1 mm of depth."""
+    error_px: float = 0.07
+    """Standard deviation of a disparity."""
+    window_px: int = 4
+    """Width of the matching window: edges wander by up to half of it."""
+    block_px: int = 3
+    """Side of the blocks that share a match."""
+    gradient_limit: float = 0.8
+    """Largest change of disparity from pixel to pixel at which the pattern is still recognised."""
+    failing: float = 0.012
+    """Share of blocks without a match."""
+
+
+@dataclass(frozen=True)
 class DemoConfig:
-    """The simulated-sensor data set (dataloader/demo.py)."""
+    """The simulated-sensor data set (dataloader/demo.py); nothing but the hand model is shared with pre-training."""
+
+    train_frames: int = 3000
+    """Frames to learn from, without labels."""
+    test_frames: int = 500
+    """Frames to score on."""
+    seed: int = 0
+    """Which frames: the same seed makes the same frames."""
+    size: int = 128
+    """Side length of the crops served, samples."""
+    cube_mm: float = 250.0
+    """Side length of the cube around a hand."""
+    range_mm: tuple[float, float] = (480.0, 850.0)
+    """Distance of the hand along the optical axis."""
+    aside_deg: float = 7.0
+    """Largest angle between the optical axis and the line to the hand, horizontally and vertically."""
+    window_px: int = 192
+    """Side of the part of the image, around the hand, that is simulated."""
+    least_pixels: int = 300
+    """Frames with fewer pixels on the hand are made anew."""
+    sampler: SamplerConfig = SamplerConfig(paths="target", shapes="target", free_share=0.0, named_share=0.0)
+    """Hands drawn: paths between postures and shapes that pre-training leaves out."""
+    forearm: ForearmConfig = ForearmConfig(
+        chance=1.0, length_mm=(260.0, 320.0), width=(1.4, 1.6), thickness=(1.12, 1.3), taper=(0.22, 0.35)
+    )
+    """Forearms: longer and thicker than any of pre-training's."""
+    sensor: StructuredLightConfig = field(default_factory=StructuredLightConfig)
+    """How the sensor works and errs."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +330,62 @@ class SupervisedConfig:
 
 
 @dataclass(frozen=True)
+class UnlabelledConfig:
+    """Weights and settings of the losses on real crops (training/unlabelled.py, training/two_stage.py)."""
+
+    model_to_data: float = 0.0
+    """Depth difference wherever the observed or the rendered hand is; published 0.1."""
+    common_depth: float = 2.0
+    """Depth difference where both are; published 0."""
+    silhouette: float = 3.0
+    """Surface outside the observed silhouette; published 0."""
+    data_to_model: float = 3.0
+    """Observed points to the surface; published 1, with squared distances."""
+    parts: float = 3.0
+    """Each finger bone's points to that bone's surface; published 1, with squared distances."""
+    collision: float = 10.0
+    """Penetration of the hand's spheres; published 1."""
+    pixel_to_model: float = 50.0
+    """Model branch towards the pixel branch's joints; published 100."""
+    model_to_pixel: float = 50.0
+    """Pixel branch towards the model branch's joints, where the model fits; published 100."""
+    pixel_outside: float = 1.0
+    """Joints of the pixel branch outside the observed silhouette; published 0."""
+    pose_prior: float = 0.02
+    """Pose unlike those of rendered hands (Mahalanobis); published 0."""
+    shape_prior: float = 0.02
+    """Mean squared shape coefficient; published 0."""
+    teach_maps: float = 1.0
+    """Stage 2 teaches stage 1: maps; published 1."""
+    teach_pixel: float = 50.0
+    """Stage 2 teaches stage 1: pixel joints; published 100."""
+    teach_model: float = 50.0
+    """Stage 2 teaches stage 1: model joints towards stage 2's pixel joints; published 100."""
+    teach_vertices: float = 50.0
+    """Stage 2 teaches stage 1: surface; published 100."""
+    robust: bool = True
+    """Distances to the surface by a rounded root instead of squared."""
+    points: int = 768
+    """Points drawn from an observed hand; published 2048."""
+    fit_depth: float = 0.04
+    """The model teaches the pixels where its depth differs by less than this (half cubes)."""
+    fit_squared: float = 1e-3
+    """... and its squared distance to all points, and to a joint's own part's, is below this."""
+    fit_iou: float = 0.6
+    """... and its silhouette overlaps the observed one by more than this; published 0."""
+    fit_outside: float = 0.06
+    """... and the joint is no further outside the silhouette than this; published: not asked."""
+    teach_empty_parts: bool = False
+    """Whether joints of a part without observed points are taught; published True."""
+    looseness: float = 2.0
+    """Factor on those distances at the start, falling to 1 halfway through."""
+    ramp: int = 200
+    """Steps over which these terms come in."""
+    prior_floor: float = 0.15
+    """Floor of the pose prior's standard deviations, radians."""
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """Optimisation of a phase (training/loop.py)."""
 
@@ -340,6 +449,14 @@ class Experiment:
     """Augmentation of those frames."""
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     """Losses on rendered hands."""
+    unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)
+    """Losses on real crops."""
+    source: Literal["real", "rendered"] = "real"
+    """Self-supervision learns from real crops beside rendered ones; the control from as many rendered ones instead."""
+    hand: Path | None = None
+    """Hand model file; unset = the open hand."""
+    start: Path | None = None
+    """Weights to start from when --load-model gives none."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimisation."""
 
