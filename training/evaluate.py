@@ -1,0 +1,60 @@
+"""Phase test: a network on the test frames of a data set, and the table of what came out."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from config import Experiment
+from dataloader.store import FrameStore
+from model.network import DualBranchNetwork
+from render.hand_layer import HandLayer
+from training.measures import score_frames
+from training.setup import make_fabric, make_network
+from training.show import outputs_picture
+from training.sources import load_frames
+from util.draw import write_png
+from util.errors import UserError
+from util.files import write_whole
+from util.run_folder import RunFolder
+
+TABLE = ("mean_mm", "surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "tips_outside_mm")
+PICTURED = 12
+
+
+def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> dict:
+    """Score weights on the test split; returns results.json's content."""
+    if load_model is None:
+        raise UserError("The phase test needs weights: add --load-model FILE.safetensors.")
+    fabric = make_fabric(experiment)
+    network, layer = make_network(experiment, fabric, load_model)
+    store = load_frames(experiment, "test")
+    return {"after": score_and_show(network, store, layer, folder, "after")}
+
+
+def score_and_show(
+    network: DualBranchNetwork, store: FrameStore, layer: HandLayer, folder: RunFolder, name: str
+) -> dict[str, dict]:
+    """Measures of a network on a store; pictures of some frames and all predicted joints go into the run folder."""
+    predictions: dict[str, torch.Tensor] = {}
+    scores = score_frames(network, store, layer, predictions=predictions)
+    chosen = torch.linspace(0, len(store) - 1, min(PICTURED, len(store))).long()
+    picture = outputs_picture(network, store.batch(chosen), PICTURED)
+    write_png(folder.pictures / f"{name}.png", picture)
+    for branch, joints_mm in predictions.items():
+        lines = "\n".join(" ".join(f"{value:.3f}" for value in row) for row in np.asarray(joints_mm.flatten(1)))
+        write_whole(folder.path / "predictions" / f"{name}_{branch}_xyz.txt", (lines + "\n").encode())
+    return scores
+
+
+def table(results: dict[str, dict[str, dict]]) -> str:
+    """Before and after as one table of means, a row a branch."""
+    names = [n for n in TABLE if any(n in scores for rows in results.values() for scores in rows.values())]
+    head = f"{'':8}{'':14}" + "".join(f"{name:>20}" for name in [*names, "share_ok", "n_frames"])
+    lines = [head]
+    for when, rows in results.items():
+        for branch, scores in rows.items():
+            cells = [f"{scores[n]['mean']:20.3f}" if n in scores else f"{'-':>20}" for n in names]
+            cells += [f"{scores['share_ok']:20.3f}" if "share_ok" in scores else f"{'-':>20}", f"{scores['n_frames']:20d}"]
+            lines.append(f"{when:8}{branch:14}" + "".join(cells))
+    return "\n".join(lines)

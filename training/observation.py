@@ -1,0 +1,78 @@
+"""What the losses on real crops compare a hand with, taken once a step from the last stage, held fixed."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from config import UnlabelledConfig
+from dataloader.crop import HandCrop
+from dataloader.points import box_cut, points_from_crop
+from model.network import StageOutput
+from render.spheres import HandSpheres
+
+OUTSIDE_SIDE = 64
+"""Resolution at which the distance to the observed silhouette is computed."""
+OUTSIDE_LIMIT = 0.5
+"""Largest such distance, in uvd: what is further off pulls no harder."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The observed hand of a batch of real crops."""
+
+    crop: HandCrop
+    """The crops."""
+    hand: Bool[Tensor, "b 1 s s"]
+    """Foreground inside the box of the last stage's model joints: forearm and background are out."""
+    points_xyz: Float[Tensor, "b p 3"]
+    """Points of it."""
+    seen: Bool[Tensor, " b"]
+    """Crops that have any."""
+    labels: Int[Tensor, "b p"]
+    """Part of each point: 0 palm, 1-15 finger bones."""
+    outside: Float[Tensor, "b 1 h w"]
+    """Distance (uvd) of each place in the image from the foreground, 0 on it."""
+
+
+@torch.no_grad()
+def observe(
+    crop: HandCrop, output: StageOutput, spheres: HandSpheres, config: UnlabelledConfig, generator: torch.Generator
+) -> Observation:
+    """Cut the hand out of real crops, draw points, and say which part of the hand each belongs to.
+
+    Spheres are centred by the pixel branch's joints and have the model branch's radii (Ren et al., TIP 2022).
+    """
+    hand = box_cut(crop, output.joints_xyz)
+    points, seen = points_from_crop(crop, config.points, generator, hand)
+    radii = spheres.radii(output.joints_xyz, output.vertices_xyz, crop.cube_mm[:, :1] / 2)
+    labels = spheres.label_points(points, spheres.centres(output.pixel_xyz), radii)
+    return Observation(crop, hand, points, seen, labels, outside_distance(crop.foreground))
+
+
+def outside_distance(
+    foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SIDE
+) -> Float[Tensor, "b 1 side side"]:
+    """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean, one axis after the other.
+
+    A crop without foreground is OUTSIDE_LIMIT away from it everywhere.
+    """
+    step = foreground.shape[-1] // side
+    # A cell is foreground when any of its samples is: holes of one sample in a sensor's image are no background.
+    coarse = F.max_pool2d(foreground.float(), step).bool()
+    cell = 2.0 / side
+    axis = torch.arange(side, device=foreground.device, dtype=torch.float32) * cell
+    gap = (axis[:, None] - axis[None]).square()
+    rows = torch.where(coarse.unsqueeze(-2), gap, 4 * OUTSIDE_LIMIT).amin(-1)  # (b, 1, side, side): along the row
+    squared = (rows.transpose(-1, -2).unsqueeze(-2) + gap).amin(-1).transpose(-1, -2)
+    return squared.sqrt().clamp_max(OUTSIDE_LIMIT)
+
+
+def outside_at(observation: Observation, uv: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:
+    """Distance of image places from the observed silhouette (uvd), differentiable with respect to the places."""
+    # cell j of the coarse grid stands at u = (2 j + 1) / side - 1: what grid_sample calls align_corners=False
+    return F.grid_sample(
+        observation.outside, uv.unsqueeze(1), mode="bilinear", padding_mode="border", align_corners=False
+    )[:, 0, 0]

@@ -1,0 +1,63 @@
+"""An experiment to its phase, and what it measured to results.json and to the terminal."""
+
+import sys
+from pathlib import Path
+
+from config import Experiment
+from training.evaluate import score_and_show, table, test
+from training.loop import Loop
+from training.pretrain import held_out_final, pretrain
+from training.selfsupervise import self_supervise
+from training.setup import make_fabric, make_network, make_rendered
+from training.sources import load_frames
+from util.errors import UserError
+from util.run_folder import RunFolder
+
+
+def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model: Path | None = None) -> dict:
+    """Run the phase; returns what went into results.json.
+
+    Raises UserError for bad input: missing data or weights, a run folder in use, a loss that is not finite.
+    """
+    load_model = load_model or experiment.start
+    if experiment.phase == "transfer":
+        raise UserError("The phase transfer (image translation) is not part of this version: choose pretrain, train or test.")
+    if experiment.phase == "test" and load_model is None:
+        raise UserError("The phase test needs weights: add --load-model FILE.safetensors.")
+    folder = RunFolder.open(run_dir, experiment, resume)
+    if experiment.phase == "pretrain":
+        results = pretrain(experiment, folder, resume, load_model)
+    elif experiment.phase == "train":
+        results = train(experiment, folder, resume, load_model)
+    else:
+        results = test(experiment, folder, load_model)
+    folder.write_results(results)
+    _report(results, folder)
+    return results
+
+
+def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
+    """Self-supervision between two tests on the same frames; without weights to start from, pre-training comes first."""
+    fabric = make_fabric(experiment)
+    network, layer = make_network(experiment, fabric, load_model)
+    rendered = make_rendered(experiment)
+    held_out = load_frames(experiment, "test")
+    frames = load_frames(experiment, "train")
+    before = score_and_show(network, held_out, layer, folder, "before")
+    loop = Loop(experiment, fabric, network, folder, resume)
+    self_supervise(experiment, loop, layer, rendered, frames, held_out)
+    with loop.averaged_weights():
+        after = score_and_show(network, held_out, layer, folder, "after")
+    rendered_mm = held_out_final(loop, rendered, experiment.optim.check_frames)
+    dropped = {"train": len(frames.dropped), "test": len(held_out.dropped)}
+    return {"before": before, "after": after, "held_out_rendered_mm": rendered_mm, "dropped": dropped, "seconds": loop.seconds}
+
+
+def _report(results: dict, folder: RunFolder) -> None:
+    scored = {when: results[when] for when in ("before", "after") if when in results}
+    lines = [table(scored)] if scored else []
+    if "held_out_rendered_mm" in results:
+        errors = ", ".join(f"{name} {mm:.1f}" for name, mm in results["held_out_rendered_mm"].items())
+        lines.append(f"held-out rendered hands, mean joint error in mm: {errors}")
+    lines.append(f"results {folder.results_file}   pictures {folder.pictures}   tensorboard --logdir {folder.path / 'tensorboard'}")
+    sys.stdout.write("\n".join(lines) + "\n")
