@@ -31,7 +31,7 @@ class SamplerConfig:
     """Noise on the spread of every finger."""
     twist_noise_deg: float = 2.0
     """Noise on the twist of every joint, and on the sideways angle of hinge joints."""
-    closed_share: float = 0.4
+    closed_share: float = 0.3
     """Share of hands whose fingers are drawn together, side by side, whatever they do otherwise."""
     touch_mm: float = 2.0
     """How deep collision spheres may overlap, beyond what they do in the rest pose: skin gives way."""
@@ -187,7 +187,7 @@ class StructuredLightConfig:
     """Disparity steps a pixel: at 600 mm one step is 2.1 mm of depth."""
     error_px: float = 0.07
     """Standard deviation of a disparity."""
-    window_px: int = 4
+    window_px: int = 3
     """Width of the matching window: edges wander by up to half of it."""
     block_px: int = 3
     """Side of the blocks that share a match."""
@@ -217,14 +217,18 @@ class DemoConfig:
     """Largest angle between the optical axis and the line to the hand, horizontally and vertically."""
     window_px: int = 192
     """Side of the part of the image, around the hand, that is simulated."""
+    box_margin_px: float = 10.0
+    """Largest distance from the hand to each side of the box that comes with a frame."""
     least_pixels: int = 300
     """Frames with fewer pixels on the hand are made anew."""
-    sampler: SamplerConfig = SamplerConfig(paths="target", shapes="target", free_share=0.0, named_share=0.0)
-    """Hands drawn: paths between postures and shapes that pre-training leaves out."""
-    forearm: ForearmConfig = ForearmConfig(
-        chance=1.0, length_mm=(260.0, 320.0), width=(1.4, 1.6), thickness=(1.12, 1.3), taper=(0.22, 0.35)
+    sampler: SamplerConfig = SamplerConfig(
+        paths="target", shapes="target", free_share=0.0, named_share=0.0, tilt_range_deg=(-15.0, 80.0)
     )
-    """Forearms: longer and thicker than any of pre-training's."""
+    """Hands drawn: paths between postures and shapes that pre-training leaves out; arms come from behind the hand."""
+    forearm: ForearmConfig = ForearmConfig(
+        chance=1.0, length_mm=(255.0, 330.0), width=(0.8, 0.94), thickness=(0.62, 0.74), taper=(0.21, 0.32), sleeve=0.0
+    )
+    """Forearms: longer and slimmer than any of pre-training's."""
     sensor: StructuredLightConfig = field(default_factory=StructuredLightConfig)
     """How the sensor works and errs."""
 
@@ -259,6 +263,8 @@ class DataConfig:
     """Edge of the cube cropped around a hand."""
     min_pixels: int = 600
     """Frames whose crop shows fewer pixels of the hand are left out, and counted."""
+    workers: int = 2
+    """Processes that prepare frames the first time."""
     cache: Path | None = None
     """Folder for prepared frames; unset = a folder .prepared in the data set's own."""
 
