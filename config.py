@@ -321,7 +321,7 @@ FULL = NetworkConfig(
 class SupervisedConfig:
     """Weights of the losses on rendered hands (training/supervised.py)."""
 
-    maps: float = 1.0
+    maps: float = 10.0
     """Offset and closeness maps; published 1 (as a mean over all cells, ours over foreground cells)."""
     joints: float = 100.0
     """Pixel joints (uvd) and model joints (xyz); published 100 each."""
@@ -470,7 +470,12 @@ class Experiment:
 _ALL = (
     Experiment(name="demo", about="a short self-supervision on simulated frames with known truth, before and after"),
     Experiment(name="smoke", about="every phase on tiny settings, for the tests"),
-    Experiment(name="pretrain-compact", about="the compact network on rendered hands", phase="pretrain"),
+    Experiment(
+        name="pretrain-compact",
+        about="the compact network on rendered hands",
+        phase="pretrain",
+        optim=OptimConfig(steps=7500, warmup=300, check_every=500),
+    ),
     Experiment(name="shrec-train", about="self-supervision on SHREC'17; needs --data.root"),
     Experiment(name="shrec-control", about="as long on rendered hands alone, to compare with; needs --data.root"),
 )
