@@ -1,12 +1,12 @@
 """Anatomical angles of random hands: between two named postures, or drawn freely with the couplings of real fingers."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from config import SamplerConfig
 from render.anatomy import FLEXION, SPREAD, TWIST, clamp_to_limits
-from render.postures import POSTURES, paths
+from render.postures import COMMON, POSTURES, paths
 
 # Neighbouring fingers share muscles and tendons: correlation of the curl of index, middle, pinky, ring, thumb
 # (order of magnitude after Haeger-Ross, Schieber, J. Neurosci. 20, 2000: index and thumb move most freely).
@@ -32,6 +32,8 @@ class Articulation:
         names = list(POSTURES)
         self._postures = torch.stack([posture.angles() for posture in POSTURES.values()])
         self._paths = torch.tensor([[names.index(a), names.index(b)] for a, b in paths(config.paths)])
+        often = torch.tensor([COMMON.get(name, 1.0) for name in names])
+        self._often = often[self._paths].prod(1)
         self._drag = torch.linalg.cholesky(torch.tensor(_DRAG))
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n 15 3"]:
@@ -41,11 +43,15 @@ class Articulation:
         angles = self._fingers_together(angles + self._noise(n, generator), generator)
         return clamp_to_limits(angles)
 
+    def path_ends(self, n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
+        """Paths to stand on: start and end as places in `POSTURES`; common postures come more often."""
+        pair = self._paths[torch.multinomial(self._often, n, replacement=True, generator=generator)]
+        swap = torch.rand(n, 1, generator=generator) < 0.5
+        return torch.where(swap, pair.flip(-1), pair)
+
     def _on_paths(self, n: int, generator: torch.Generator) -> Tensor:
         """Between two postures, each finger at its own time."""
-        pair = self._paths[torch.randint(len(self._paths), (n,), generator=generator)]
-        swap = torch.rand(n, generator=generator) < 0.5
-        start, end = torch.where(swap[:, None], pair.flip(-1), pair).unbind(-1)
+        start, end = self.path_ends(n, generator).unbind(-1)
         time = torch.rand(n, 1, generator=generator) + self.config.timing_sd * torch.randn(n, 5, generator=generator)
         at_end = torch.rand(n, 1, generator=generator) < self.config.named_share
         time = torch.where(at_end, torch.zeros(()), time.clamp(0, 1)).repeat_interleave(3, -1).unsqueeze(-1)

@@ -76,7 +76,7 @@ POSTURES: dict[str, Posture] = {
     "count_1": Posture(_THUMB_OVER, _straight(2), _CURLED, _CURLED, _CURLED),
     "count_2": Posture(_THUMB_ACROSS, _straight(13), _straight(-6), _CURLED, _CURLED),
     "count_3": Posture(_THUMB_TO_PINKY, _INDEX, _MIDDLE, _straight(-9), _CURLED),
-    "count_4": Posture((16, 2, 51, 44, 20), _INDEX, _MIDDLE, _RING, _PINKY),
+    "count_4": Posture((16, 2, 48, 44, 20), _INDEX, _MIDDLE, _RING, _PINKY),
     "thumb_and_index": Posture((18, 48, 0, 0, 0), _straight(6), _CURLED, _CURLED, _CURLED),
     "thumb_and_two": Posture((20, 46, 0, 0, 0), _straight(13), _straight(-4), _CURLED, _CURLED),
     "two_together": Posture(_THUMB_ACROSS, _FLAT, _FLAT, _CURLED, _CURLED),
@@ -113,6 +113,19 @@ POSTURES: dict[str, Posture] = {
     "mouse": Posture((22, 30, 8, 6, 8), (16, 6, 20, 12), (16, 0, 22, 14), (24, -4, 34, 22), (28, -12, 36, 22)),
 }
 """Every named posture."""
+
+COMMON: dict[str, float] = {
+    "open": 4.0,
+    "flat": 4.0,
+    "flat_thumb_out": 3.0,
+    "relaxed": 2.5,
+    "soft": 2.0,
+    "fist": 2.0,
+    "count_1": 2.5,
+    "pinch": 2.0,
+    "half_curled": 1.5,
+}
+"""Postures met more often than the others, and how much: hands at rest, flat or pointing fill real recordings."""
 
 
 def path_split(first: str, second: str) -> Literal["pretrain", "target"]:
