@@ -15,7 +15,7 @@ def numbered() -> torch.Tensor:
 
 @pytest.mark.parametrize("joint_set", JOINT_SETS.values(), ids=lambda s: s.name)
 def test_a_set_is_one_tree_of_named_joints(joint_set: JointSet) -> None:
-    assert len(joint_set) == SIZES[joint_set.name] == len(set(joint_set.joints))
+    assert len(joint_set) == SIZES[joint_set.name] == len(set(joint_set.names))
     assert len(joint_set.parents) == len(joint_set.twins) == len(joint_set.colours) == len(joint_set)
     assert len(joint_set.bones) == len(joint_set) - 1
     for joint in range(len(joint_set)):
@@ -27,11 +27,11 @@ def test_a_set_is_one_tree_of_named_joints(joint_set: JointSet) -> None:
 
 @pytest.mark.parametrize("joint_set", JOINT_SETS.values(), ids=lambda s: s.name)
 def test_a_joint_and_its_twin_are_of_one_finger(joint_set: JointSet) -> None:
-    for name, twins in zip(joint_set.joints, joint_set.twins, strict=True):
+    for name, twins in zip(joint_set.names, joint_set.twins, strict=True):
         finger = name.split("_")[0]
         if len(twins) == 1 and finger not in ("wrist", "palm"):
-            assert MANO21.joints[twins[0]].split("_")[0] == finger
-            assert name.endswith("tip") <= MANO21.joints[twins[0]].endswith("tip")
+            assert MANO21.names[twins[0]].split("_")[0] == finger
+            assert name.endswith("tip") <= MANO21.names[twins[0]].endswith("tip")
 
 
 @pytest.mark.parametrize("joint_set", JOINT_SETS.values(), ids=lambda s: s.name)
@@ -75,6 +75,6 @@ def test_both_ways_from_nyu36_agree() -> None:
 
 def test_fingers_keep_their_colour_across_sets() -> None:
     for joint_set in JOINT_SETS.values():
-        thumbs = {c for name, c in zip(joint_set.joints, joint_set.colours, strict=True) if name.startswith("thumb")}
+        thumbs = {c for name, c in zip(joint_set.names, joint_set.colours, strict=True) if name.startswith("thumb")}
         assert len(thumbs) == 1
-        assert thumbs == {MANO21.colours[MANO21.joints.index("thumb_1")]}
+        assert thumbs == {MANO21.colours[MANO21.names.index("thumb_1")]}

@@ -75,7 +75,7 @@ def test_published_predictions_score_as_published(shared: Path, data_set: str, m
         u, v, z = torch.tensor(numbers, dtype=torch.float64).reshape(-1, len(joints), 3).unbind(dim=-1)
         return torch.stack([(u - cx) * z / fx, (v - cy) * z / fy, z], dim=-1)
 
-    e = JointErrors.between(read_mm(method), read_mm("test_groundtruth"), joints.joints)
+    e = JointErrors.between(read_mm(method), read_mm("test_groundtruth"), joints.names)
     assert e.mean_mm == pytest.approx(expected["mean_mm"], abs=1e-3)
     for limit, percent in expected["success"].items():
         assert 100 * e.share_within(float(limit)) == pytest.approx(percent, abs=0.01)

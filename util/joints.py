@@ -34,18 +34,18 @@ class JointSet:
 
     Attributes:
         name: what the set is called.
-        joints: names, in the data set's order; a finger's joints begin with its name.
+        names: of the joints, in the data set's order; a finger's joints begin with its name.
         parents: for each joint the one it hangs from, -1 for the root.
         twins: for each joint the keypoints of `MANO21` whose mean it is; empty where the keypoints do not give it.
     """
 
     name: str
-    joints: tuple[str, ...]
+    names: tuple[str, ...]
     parents: tuple[int, ...]
     twins: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
-        return len(self.joints)
+        return len(self.names)
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
@@ -55,7 +55,7 @@ class JointSet:
     @property
     def colours(self) -> tuple[Colour, ...]:
         """RGB of each joint, and of the bone that ends in it."""
-        return tuple(FINGER_COLOURS.get(name.split("_")[0], PALM_COLOUR) for name in self.joints)
+        return tuple(FINGER_COLOURS.get(name.split("_")[0], PALM_COLOUR) for name in self.names)
 
     @property
     def known(self) -> tuple[int, ...]:
