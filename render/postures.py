@@ -21,7 +21,7 @@ TARGET_SHARE = 0.25
 """Share of the paths between two postures that is kept for the demo's simulated sensor."""
 
 # Fingers that several postures share.
-_CURLED: Finger = (86, 0, 106, 76)
+_CURLED: Finger = (86, 0, 104, 66)
 _HALF: Finger = (45, 0, 60, 36)
 _HOOKED: Finger = (8, 0, 88, 55)
 _SOFT: Finger = (22, 0, 30, 16)

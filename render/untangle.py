@@ -16,6 +16,10 @@ STEPS = 12
 _STEP = 0.9
 """Share of an overlap that one step would remove if no other acted."""
 _SLACK_M = 5e-4
+_LAST = [N_PALM + 9 * finger + 8 for finger in range(5)]
+"""The last sphere of each finger: it ends short of the tip, so that another is added there for the check."""
+_TIP_AT, _TIP_SIZE = 0.85, 0.9
+"""Where on the last bone that sphere lies, and its size against the one before."""
 _HINGE_GIVE = 0.15
 """Twist, and the sideways angle of hinge joints, give way this much less readily than flexion."""
 
@@ -27,7 +31,7 @@ class Untangler:
         self.anatomy = anatomy
         self._layer = layer
         self._spheres = HandSpheres(layer)
-        self._blend = self._spheres.blend.to(anatomy.rest_joints)
+        self._blend, self._pairs, self._moves = _with_tips(self._spheres, anatomy.rest_joints)
         straight = torch.zeros(1, 15, 3, dtype=anatomy.rest.dtype)
         straight[:, 12, :2] = torch.tensor([0.4, 0.8])
         # Knuckles and webs overlap in every hand: what a flat hand does is allowed, and `touch_mm` more.
@@ -40,23 +44,23 @@ class Untangler:
         give[:, FLEXION] = 1.0
         give[::3, SPREAD] = 1.0
         self._give = give
-        self._moves = _subtrees()
 
-    def radii(self, shape: Float[Tensor, "n 10"]) -> Float[Tensor, "n 66"]:
+    def radii(self, shape: Float[Tensor, "n 10"]) -> Float[Tensor, "n 71"]:
         """Sphere radii of shaped hands at rest, metres."""
         layer = self._layer
         vertices = layer.template + (shape @ layer.shapedirs).unflatten(-1, (-1, 3))
         joints = self.anatomy.rest_joints + (shape @ self.anatomy.shape_joints).unflatten(-1, (21, 3))
-        return self._spheres.radii(joints, vertices, 1000.0)
+        radii = self._spheres.radii(joints, vertices, 1000.0)
+        return torch.cat([radii, _TIP_SIZE * radii[:, _LAST]], -1)
 
     def free(
-        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 66"]
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
     ) -> Bool[Tensor, "n"]:
         """Whether no pair of spheres overlaps by more than allowed, half a millimetre of slack aside."""
         return self._overlap(self._centres(angles, shape), radii, self._allowed).flatten(1).amax(1) <= _SLACK_M
 
     def untangle(
-        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 66"]
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
     ) -> tuple[Float[Tensor, "n 15 3"], Bool[Tensor, "n"]]:
         """Angles with overlaps pushed apart, within limits, and which hands ended free."""
         angles = angles.clone()
@@ -80,7 +84,7 @@ class Untangler:
     def _overlap(self, centres: Tensor, radii: Tensor, allowed: Tensor) -> Tensor:
         reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - allowed
         distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-        return (reach - distance).clamp_min(0) * self._spheres.pair_mask
+        return (reach - distance).clamp_min(0) * self._pairs
 
     def _step(self, angles: Tensor, shape: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
         """Change of the angles (n, 15, 3) and the largest overlap (n,) before it."""
@@ -90,7 +94,7 @@ class Untangler:
         centres = self._blend @ keypoints
         reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - self._allowed
         distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-        overlap = (reach - distance).clamp_min(0) * self._spheres.pair_mask
+        overlap = (reach - distance).clamp_min(0) * self._pairs
         pull = overlap / distance.clamp_min(1e-4)
         force = centres * pull.sum(-1, keepdim=True) - pull @ centres  # away from whatever is too near
         pressed = (overlap.amax(-1) > 0).to(centres.dtype)
@@ -116,11 +120,18 @@ class Untangler:
         return in_parent @ turned.flatten(1, 2).mT
 
 
-def _subtrees() -> Float[Tensor, "15 66"]:
-    """Which spheres a joint moves: those of its own bone, but for the one on the joint, and of the bones beyond."""
-    moves = torch.zeros(15, 66)
-    for finger in range(5):
+def _with_tips(spheres: HandSpheres, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres from keypoints (71, 21), which pairs must not overlap (71, 71), and which spheres a joint moves (15, 71).
+
+    A joint moves the spheres of its own bone, but for the one on the joint, and those of the bones beyond.
+    """
+    tips = torch.zeros(len(_LAST), 21).to(like)
+    moves = torch.zeros(15, N_PALM + 45).to(like)
+    for finger in range(len(_LAST)):
+        tips[finger, 3 + 3 * finger], tips[finger, 16 + finger] = 1 - _TIP_AT, _TIP_AT
         first = N_PALM + 9 * finger
         for bone in range(3):
             moves[3 * finger + bone, first + 3 * bone + 1 : first + 9] = 1
-    return moves
+    alike = [*range(N_PALM + 45), *_LAST]  # a tip may touch what the sphere before it may touch
+    blend = torch.cat([spheres.blend.to(like), tips])
+    return blend, spheres.pair_mask[alike][:, alike], moves[:, alike]
