@@ -45,11 +45,11 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     frames = load_frames(experiment, "train")
     before = score_and_show(network, held_out, layer, folder, "before")
     loop = Loop(experiment, fabric, network, folder, resume)
-    self_supervise(experiment, loop, layer, rendered, frames, held_out)
+    self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():
         after = score_and_show(network, held_out, layer, folder, "after")
     rendered_mm = held_out_final(loop, rendered, experiment.optim.check_frames)
-    dropped = {"train": len(frames.dropped), "test": len(held_out.dropped)}
+    dropped = {"train": dict(frames.dropped), "test": dict(held_out.dropped)}
     return {"before": before, "after": after, "held_out_rendered_mm": rendered_mm, "dropped": dropped, "seconds": loop.seconds}
 
 

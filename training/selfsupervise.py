@@ -35,6 +35,8 @@ from training.unlabelled import (
 
 PRIOR_SEED = 1 << 59
 PRIOR_POSES = 2048
+HELD_OUT_SHARE = 0.05
+"""Share of the training frames that only choose the best checkpoint."""
 
 
 class SelfSupervision:
@@ -131,14 +133,21 @@ def split_outputs(outputs: list[StageOutput], at: int) -> tuple[list[StageOutput
 
 
 def self_supervise(
-    experiment: Experiment, loop: Loop, layer: HandLayer, rendered: RenderedHands, train: FrameStore, held_out: FrameStore
+    experiment: Experiment, loop: Loop, layer: HandLayer, rendered: RenderedHands, frames: FrameStore
 ) -> None:
-    """Run the phase in a loop; `best` is chosen on held-out frames by a measure that needs no labels."""
+    """Run the phase in a loop.
+
+    The last part of the frames (in the order of their data set, so mostly of people of their own) is held out: on it,
+    `best` is chosen by a measure that needs no labels.
+    """
     optim = experiment.optim
     device = loop.fabric.device
     augment = Augmentation(experiment.augment)
     terms_of = SelfSupervision(experiment, layer, rendered)
-    checked = held_out.subset(torch.linspace(0, len(held_out) - 1, min(optim.check_frames, len(held_out))).long())
+    n_held_out = max(1, int(len(frames) * HELD_OUT_SHARE))
+    train = frames.subset(range(len(frames) - n_held_out))
+    held_out = torch.linspace(len(train), len(frames) - 1, min(optim.check_frames, n_held_out)).long()
+    checked = frames.subset(held_out)
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         if experiment.source == "rendered":
