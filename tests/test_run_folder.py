@@ -10,7 +10,8 @@ from config import EXPERIMENTS
 from util.checkpoint import load_weights
 from util.errors import UserError
 from util.files import read_json
-from util.run_folder import RunFolder, saved_experiment
+from util.run_folder import RunFolder
+from util.settings import saved_experiment
 
 SMOKE = EXPERIMENTS["smoke"]
 

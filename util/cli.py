@@ -18,7 +18,7 @@ import tyro
 
 from config import DEFAULT, EXPERIMENTS, Experiment
 from util.errors import UserError
-from util.settings import settings
+from util.settings import saved_experiment, settings
 
 T = TypeVar("T")
 
@@ -116,8 +116,6 @@ def run_entry(main: Callable[[Sequence[str]], None]) -> int:
 
 
 def _parse_resumed(launch: Launch, name: str | None, words: list[str]) -> Launch:
-    from util.run_folder import saved_experiment  # brings torch with it
-
     if launch.run_dir is None:
         raise UserError("--resume needs --run-dir DIR, the folder of the run to go on with.")
     saved = saved_experiment(launch.run_dir)

@@ -22,7 +22,7 @@ from config import Experiment
 from util.checkpoint import load_training_state, save_training_state, save_weights
 from util.errors import UserError
 from util.files import read_json, write_json, write_text
-from util.settings import from_plain, settings, to_plain
+from util.settings import saved_experiment, settings, to_plain
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -128,18 +128,6 @@ class RunFolder:
         difference = _git("diff", "HEAD")
         if difference is not None:
             write_text(self.path / "code.diff", difference + "\n")
-
-
-def saved_experiment(path: Path) -> Experiment:
-    """The settings that the run in a folder was started with.
-
-    Raises:
-        UserError: the folder holds no run, or one whose settings this version does not know.
-    """
-    file = path / "config.json"
-    if not file.is_file():
-        raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
-    return from_plain(Experiment, read_json(file), str(file))
 
 
 def _readable(value: Any) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from config import Experiment
 from util.errors import UserError
+from util.files import read_json
 
 T = TypeVar("T")
 
@@ -46,6 +48,18 @@ def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from settings(item, f"{name}.")
         else:
             yield name, item
+
+
+def saved_experiment(path: Path) -> Experiment:
+    """The settings that the run in a folder was started with.
+
+    Raises:
+        UserError: the folder holds no run, or one whose settings this version does not know.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
+    return from_plain(Experiment, read_json(file), str(file))
 
 
 def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
