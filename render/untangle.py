@@ -12,9 +12,8 @@ from render.anatomy import FLEXION, SPREAD, Anatomy, clamp_to_limits
 from render.hand_layer import HandLayer
 from render.spheres import N_PALM, HandSpheres
 
-STEPS = 12
-_STEP = 0.9
-"""Share of an overlap that one step would remove if no other acted."""
+STEPS = (0.3,) * 6 + (0.8,) * 6
+"""Share of an overlap that each step would remove if one joint acted alone; gentle first: tips keep touching."""
 _SLACK_M = 5e-4
 _LAST = [N_PALM + 9 * finger + 8 for finger in range(5)]
 """The last sphere of each finger: it ends short of the tip, so that another is added there for the check."""
@@ -65,14 +64,14 @@ class Untangler:
         """Angles with overlaps pushed apart, within limits, and which hands ended free."""
         angles = angles.clone()
         todo = torch.arange(len(angles))
-        for _ in range(STEPS):
+        for share in STEPS:
             a, s, r = angles[todo], shape[todo], radii[todo]
             step, worst = self._step(a, s, r)
             stuck = worst > _SLACK_M
             todo, step, a = todo[stuck], step[stuck], a[stuck]
             if not len(todo):
                 break
-            angles[todo] = clamp_to_limits(a + step)
+            angles[todo] = clamp_to_limits(a + share * step)
         free = torch.ones(len(angles), dtype=torch.bool)
         if len(todo):
             free[todo] = self.free(angles[todo], shape[todo], radii[todo])
@@ -97,14 +96,17 @@ class Untangler:
         overlap = (reach - distance).clamp_min(0) * self._pairs
         pull = overlap / distance.clamp_min(1e-4)
         force = centres * pull.sum(-1, keepdim=True) - pull @ centres  # away from whatever is too near
-        pressed = (overlap.amax(-1) > 0).to(centres.dtype)
+        pressed = (overlap.amax(-1, keepdim=True) > 0).to(centres.dtype)
 
         axes = self._axes(angles, rotations)  # (n, 15 joints, 3 angles, xyz)
-        arms = centres.unsqueeze(1) - keypoints[:, 1:16].unsqueeze(2)  # (n, 15, 66, xyz)
-        arms = arms * (self._moves * pressed.unsqueeze(1)).unsqueeze(-1)
-        torque = torch.linalg.cross(arms, force.unsqueeze(1).expand_as(arms)).sum(2)  # (n, 15, xyz)
-        lever = arms.square().sum((-1, -2)).clamp_min(1e-4)
-        step = (axes @ torque.unsqueeze(-1)).squeeze(-1) / lever.unsqueeze(-1) * self._give * _STEP
+        # Sums over the spheres that a joint moves, of (centre - joint) x force and |centre - joint|^2, multiplied out.
+        pivots, moves = keypoints[:, 1:16], self._moves
+        torque = moves @ torch.linalg.cross(centres, force) - torch.linalg.cross(pivots, moves @ force)
+        powers = torch.cat([centres.square().sum(-1, keepdim=True), centres, torch.ones_like(pressed)], -1)
+        weighed = moves @ (powers * pressed)
+        lever = weighed[..., :1] - 2 * (pivots * weighed[..., 1:4]).sum(-1, keepdim=True)
+        lever = lever + pivots.square().sum(-1, keepdim=True) * weighed[..., 4:]
+        step = (axes @ torque.unsqueeze(-1)).squeeze(-1) / lever.clamp_min(1e-4) * self._give
         return step.clamp(-0.25, 0.25), overlap.flatten(1).amax(1)
 
     def _axes(self, angles: Tensor, rotations: Tensor) -> Tensor:
