@@ -96,8 +96,8 @@ class _Maker:
     def _seen(self, hands: PlacedHands, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What the sensor reports in a window around each hand, and where.
 
-        Depth (n, s, s) in mm; the window's first pixel (u, v), (n, 2); the hand's box in the window, (n, 4): first u and
-        v, last u and v plus one.
+        Depth (n, s, s) in mm; the window's first pixel (u, v), (n, 2); the hand's box in the window, (n, 4): first u
+        and v, last u and v plus one.
         """
         light, side = self.config.sensor, self.config.window_px
         surface_uvz = self.camera.expand(len(hands.joints_mm)).project(
