@@ -26,10 +26,12 @@ HAND_DEPTH_MM = 120.0
 """The hand is looked for first in this much depth behind the blob's front."""
 JUMP_MM = 40.0
 """Neighbouring readings further apart are two surfaces."""
-GAP_MM = 12.0
+GAP_MM = 20.0
 """Pieces this close in the image ..."""
-GAP_DEPTH_MM = 30.0
-"""... and in depth belong to the blob."""
+GAP_DEPTH_MM = (-70.0, 40.0)
+"""... and so far in depth from what they are close to belong to the blob: bent fingers stand in front of a palm."""
+HOLE_MM2 = 400.0
+"""Smaller holes are missing readings, not the gap of a ring of fingers."""
 CONTACT_MM = 30.0
 """A border contact shorter than this is a finger's."""
 ARM_RADIUS_MM = 16.0
@@ -38,6 +40,8 @@ PALM_TO_CUT_MM = (50.0, 80.0, 90.0)
 """Least, usual and greatest distance from the palm's centre to the cut; a hand model ends 30 mm behind its wrist."""
 NARROWER = 0.93
 """The wrist shows when its slice is narrower than the usual one by this factor."""
+BOXED_ARM = 0.4
+"""A hand box holds no larger share of forearm than this: a larger cut has missed the wrist and is not made."""
 PALM_RADIUS_MM = 25.0
 """A palm seen from the side is about this thick to either side; anything thicker is not more of a palm."""
 FAR_FROM_ARM = 0.06
@@ -95,7 +99,9 @@ def nearest_blob(depth_mm: np.ndarray, focal: float) -> np.ndarray:
     areas[0] = 0
     plausible = areas >= min(HAND_AREA_MM2, areas.max())
     main = labels == int(np.argmin(np.where(plausible, mean, np.inf)))
-    return _with_loose_pieces(main, slab, labels, far, focal)
+    for _ in range(2):
+        main = _with_loose_pieces(main, slab, labels, far, focal)
+    return main
 
 
 def _with_loose_pieces(
@@ -108,7 +114,8 @@ def _with_loose_pieces(
     depth_of = np.zeros(int(nearest.max()) + 1, np.float32)
     depth_of[nearest[main]] = depth_mm[main]
     beside = depth_of[nearest]
-    close = slab & (distance * beside / focal <= GAP_MM) & (np.abs(depth_mm - beside) <= GAP_DEPTH_MM)
+    step = depth_mm - beside
+    close = slab & (distance * beside / focal <= GAP_MM) & (step >= GAP_DEPTH_MM[0]) & (step <= GAP_DEPTH_MM[1])
     joined = np.unique(labels[close & (labels > 0)])
     rim = close & (labels == 0) & (distance <= 1.5)
     return main | np.isin(labels, joined) & (labels > 0) | rim
@@ -143,7 +150,8 @@ def locate_hand(
     kept = np.s_[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2]
     border = np.ones(depth.shape, bool)
     border[1:-1, 1:-1] = False
-    solid = cv2.morphologyEx(blob[kept].view(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    pixel_mm = float(np.median(depth[blob])) * step / focal
+    solid = _without_holes(blob[kept], HOLE_MM2 / pixel_mm**2)
     thickness = cv2.distanceTransform(solid, cv2.DIST_L2, 5) * (depth[kept] * step / focal)
     points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
     centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
@@ -155,6 +163,16 @@ def locate_hand(
     )
     observed = observed & (full > 0) & (np.abs(full - looked_at) < JUMP_MM)
     return LocatedHand((float(centre[0]), float(centre[1]), float(centre[2])), observed, cut)
+
+
+def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
+    """(h, w) uint8: the mask with narrow gaps closed and holes of up to `largest` pixels filled."""
+    solid = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - solid, connectivity=4)
+    height, width = mask.shape
+    x, y, w, h, area = stats.T
+    hole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area <= largest)
+    return solid | hole[labels].astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -201,7 +219,7 @@ def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]
 
 def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
     """(h, w) bool: the part of `region` (blob in the cube) behind the wrist; empty when no arm leaves the region."""
-    contact = _arm_contact(blob, region)
+    contact, seen_beyond = _arm_contact(blob, region)
     if contact is None:
         return np.zeros_like(region)
     start = blob.mean(contact)
@@ -211,15 +229,21 @@ def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
     behind = reach - (blob.points - start) @ axis
     back = region & (behind > _wrist(region, behind, blob.points @ _sideways(axis)))
     _, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
-    return back & np.isin(labels, np.unique(labels[contact & back]))
+    forearm = back & np.isin(labels, np.unique(labels[contact & back]))
+    if not seen_beyond and forearm.sum() > BOXED_ARM * region.sum():
+        return np.zeros_like(region)
+    return forearm
 
 
-def _arm_contact(blob: _Blob, region: np.ndarray) -> np.ndarray | None:
-    """(h, w) bool: where the arm leaves the region, or None; a contact where the blob is seen to go on counts twice."""
+def _arm_contact(blob: _Blob, region: np.ndarray) -> tuple[np.ndarray | None, bool]:
+    """(h, w) bool: where the arm leaves the region, or None, and whether the blob is seen to go on there.
+
+    The longest contact is taken, counted up to twice where the blob goes on.
+    """
     palm = _palm(blob, region, None)
     beyond = cv2.dilate((blob.mask & ~region).view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     count, labels = cv2.connectedComponents((region & (beyond | blob.border)).view(np.uint8), connectivity=8)
-    best, best_score = None, 0.0
+    best, best_score, seen_beyond = None, 0.0, False
     for k in range(1, count):
         contact = labels == k
         where = blob.points[contact]
@@ -229,8 +253,8 @@ def _arm_contact(blob: _Blob, region: np.ndarray) -> np.ndarray | None:
         if length < CONTACT_MM or blob.thickness[contact].max() < ARM_RADIUS_MM or away < PALM_TO_CUT_MM[0]:
             continue
         if length * (1 + goes_on) > best_score:
-            best, best_score = contact, length * (1 + goes_on)
-    return best
+            best, best_score, seen_beyond = contact, length * (1 + goes_on), goes_on > 0.5
+    return best, seen_beyond
 
 
 def _palm(blob: _Blob, region: np.ndarray, arm: np.ndarray | None) -> np.ndarray:
