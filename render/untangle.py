@@ -12,7 +12,7 @@ from render.anatomy import FLEXION, SPREAD, Anatomy, clamp_to_limits
 from render.hand_layer import HandLayer
 from render.spheres import N_PALM, HandSpheres
 
-STEPS = (0.3,) * 6 + (0.8,) * 6
+STEPS = (0.3,) * 5 + (0.8,) * 4
 """Share of an overlap that each step would remove if one joint acted alone; gentle first: tips keep touching."""
 _SLACK_M = 5e-4
 _LAST = [N_PALM + 9 * finger + 8 for finger in range(5)]
@@ -30,15 +30,18 @@ class Untangler:
         self.anatomy = anatomy
         self._layer = layer
         self._spheres = HandSpheres(layer)
-        self._blend, self._pairs, self._moves = _with_tips(self._spheres, anatomy.rest_joints)
+        self._blend, pairs, self._moves = _with_tips(self._spheres, anatomy.rest_joints)
         straight = torch.zeros(1, 15, 3, dtype=anatomy.rest.dtype)
         straight[:, 12, :2] = torch.tensor([0.4, 0.8])
         # Knuckles and webs overlap in every hand: what a flat hand does is allowed, and `touch_mm` more.
         shape = torch.zeros(1, 10, dtype=straight.dtype)
         radii = self.radii(shape)
-        flat = self._overlap(self._centres(straight, shape), radii, torch.zeros(()))
-        rest = self._overlap(self._centres(anatomy.rest.unsqueeze(0), shape), radii, torch.zeros(()))
-        self._allowed = torch.maximum(flat, rest).squeeze(0) + touch_mm / 1000
+        bare = _reach(radii)
+        usual = torch.maximum(
+            _overlap(self._centres(straight, shape), bare), _overlap(self._centres(anatomy.rest[None], shape), bare)
+        ).squeeze(0)
+        # Pairs that may touch as they like get an allowance larger than any hand.
+        self._allowed = torch.where(pairs[N_PALM:], usual + touch_mm / 1000, torch.ones(()))
         give = torch.full((15, 3), _HINGE_GIVE)
         give[:, FLEXION] = 1.0
         give[::3, SPREAD] = 1.0
@@ -56,22 +59,23 @@ class Untangler:
         self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
     ) -> Bool[Tensor, "n"]:
         """Whether no pair of spheres overlaps by more than allowed, half a millimetre of slack aside."""
-        return self._overlap(self._centres(angles, shape), radii, self._allowed).flatten(1).amax(1) <= _SLACK_M
+        overlap = _overlap(self._centres(angles, shape), _reach(radii) - self._allowed)
+        return overlap.flatten(1).amax(1) <= _SLACK_M
 
     def untangle(
         self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
     ) -> tuple[Float[Tensor, "n 15 3"], Bool[Tensor, "n"]]:
         """Angles with overlaps pushed apart, within limits, and which hands ended free."""
         angles = angles.clone()
-        todo = torch.arange(len(angles))
+        todo, reach = torch.arange(len(angles)), _reach(radii) - self._allowed
         for share in STEPS:
-            a, s, r = angles[todo], shape[todo], radii[todo]
-            step, worst = self._step(a, s, r)
-            stuck = worst > _SLACK_M
-            todo, step, a = todo[stuck], step[stuck], a[stuck]
+            overlap = _overlap(self._centres(angles[todo], shape[todo]), reach)
+            stuck = overlap.flatten(1).amax(1) > _SLACK_M
+            todo, reach, overlap = todo[stuck], reach[stuck], overlap[stuck]
             if not len(todo):
                 break
-            angles[todo] = clamp_to_limits(a + share * step)
+            step = self._step(angles[todo], shape[todo], overlap, reach)
+            angles[todo] = clamp_to_limits(angles[todo] + share * step)
         free = torch.ones(len(angles), dtype=torch.bool)
         if len(todo):
             free[todo] = self.free(angles[todo], shape[todo], radii[todo])
@@ -80,22 +84,16 @@ class Untangler:
     def _centres(self, angles: Tensor, shape: Tensor) -> Tensor:
         return self._blend @ self.anatomy.keypoints(self.anatomy.rotations(angles), shape)
 
-    def _overlap(self, centres: Tensor, radii: Tensor, allowed: Tensor) -> Tensor:
-        reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - allowed
-        distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-        return (reach - distance).clamp_min(0) * self._pairs
-
-    def _step(self, angles: Tensor, shape: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-        """Change of the angles (n, 15, 3) and the largest overlap (n,) before it."""
+    def _step(self, angles: Tensor, shape: Tensor, overlap: Tensor, reach: Tensor) -> Tensor:
+        """Change of the angles (n, 15, 3) that these overlaps (n, 50 finger spheres, 71 spheres) ask for."""
         anatomy = self.anatomy
         rotations = anatomy.rotations(angles)
         keypoints = anatomy.keypoints(rotations, shape)
-        centres = self._blend @ keypoints
-        reach = radii.unsqueeze(-1) + radii.unsqueeze(-2) - self._allowed
-        distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-        overlap = (reach - distance).clamp_min(0) * self._pairs
-        pull = overlap / distance.clamp_min(1e-4)
-        force = centres * pull.sum(-1, keepdim=True) - pull @ centres  # away from whatever is too near
+        everything = self._blend @ keypoints
+        centres = everything[:, N_PALM:]
+        distance = (reach - overlap).clamp_min(1e-4)  # where there is an overlap; elsewhere the pull is 0 anyway
+        pull = overlap / distance
+        force = centres * pull.sum(-1, keepdim=True) - pull @ everything  # away from whatever is too near
         pressed = (overlap.amax(-1, keepdim=True) > 0).to(centres.dtype)
 
         axes = self._axes(angles, rotations)  # (n, 15 joints, 3 angles, xyz)
@@ -107,7 +105,7 @@ class Untangler:
         lever = weighed[..., :1] - 2 * (pivots * weighed[..., 1:4]).sum(-1, keepdim=True)
         lever = lever + pivots.square().sum(-1, keepdim=True) * weighed[..., 4:]
         step = (axes @ torque.unsqueeze(-1)).squeeze(-1) / lever.clamp_min(1e-4) * self._give
-        return step.clamp(-0.25, 0.25), overlap.flatten(1).amax(1)
+        return step.clamp(-0.25, 0.25)
 
     def _axes(self, angles: Tensor, rotations: Tensor) -> Tensor:
         """World axes about which each joint's flexion, spread and twist turn (rows), root unturned."""
@@ -122,8 +120,19 @@ class Untangler:
         return in_parent @ turned.flatten(1, 2).mT
 
 
+def _reach(radii: Tensor) -> Tensor:
+    """Distance (n, 50, 71) at which the spheres of fingers and all spheres touch."""
+    return radii[:, N_PALM:].unsqueeze(-1) + radii.unsqueeze(-2)
+
+
+def _overlap(centres: Tensor, reach: Tensor) -> Tensor:
+    """How much nearer than their reach spheres of fingers are to all spheres, (n, 50, 71)."""
+    distance = torch.cdist(centres[:, N_PALM:], centres, compute_mode="donot_use_mm_for_euclid_dist")
+    return (reach - distance).clamp_min(0)
+
+
 def _with_tips(spheres: HandSpheres, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres from keypoints (71, 21), which pairs must not overlap (71, 71), and which spheres a joint moves (15, 71).
+    """Centres from keypoints (71, 21), pairs that must not overlap (71, 71), finger spheres a joint moves (15, 50).
 
     A joint moves the spheres of its own bone, but for the one on the joint, and those of the bones beyond.
     """
@@ -136,4 +145,4 @@ def _with_tips(spheres: HandSpheres, like: Tensor) -> tuple[Tensor, Tensor, Tens
             moves[3 * finger + bone, first + 3 * bone + 1 : first + 9] = 1
     alike = [*range(N_PALM + 45), *_LAST]  # a tip may touch what the sphere before it may touch
     blend = torch.cat([spheres.blend.to(like), tips])
-    return blend, spheres.pair_mask[alike][:, alike], moves[:, alike]
+    return blend, spheres.pair_mask[alike][:, alike], moves[:, alike[N_PALM:]]
