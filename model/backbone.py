@@ -67,7 +67,7 @@ class Stem(nn.Sequential):
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__(
-            nn.Conv2d(1, width, 5, stride, 2),
+            nn.Conv2d(1, width, 5, stride, 2, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),

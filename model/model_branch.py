@@ -13,7 +13,7 @@ from render.hand_layer import HandLayer, HandParams
 class HandEstimate(NamedTuple):
     """Hand parameters as a branch predicts them: the global rotation may be a matrix, which has no singularities."""
 
-    rotation: Float[Tensor, "b 3"] | Float[Tensor, "b 3 3"]
+    rotation: Float[Tensor, "b ..."]
     """Axis-angle or rotation matrix."""
     pose: Float[Tensor, "b 45"]
     """Pose coefficients."""

@@ -24,7 +24,7 @@ from render.rasterise import rasterise
 class StageOutput(NamedTuple):
     """What one stage says about a batch of crops."""
 
-    maps: Float[Tensor, "b s*s 84"]
+    maps: Float[Tensor, "b cells 84"]
     """Offset and closeness maps, cell by cell."""
     cells: Cells
     """The cells those maps live on."""

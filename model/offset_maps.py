@@ -23,8 +23,8 @@ FOREGROUND = 0.99
 class Cells(NamedTuple):
     """The coarse grid of a batch of crops: each cell's own uvd, and which cells see something."""
 
-    uvd: Float[Tensor, "b s*s 3"]
-    foreground: Bool[Tensor, "b s*s"]
+    uvd: Float[Tensor, "b cells 3"]
+    foreground: Bool[Tensor, "b cells"]
 
     @staticmethod
     def of(depth: Float[Tensor, "b 1 size size"], cells: int) -> "Cells":
@@ -39,7 +39,7 @@ class Cells(NamedTuple):
 
 def write_maps(
     joints_uvd: Float[Tensor, "b 21 3"], cells: Cells, kernel: float = KERNEL
-) -> Float[Tensor, "b s*s 84"]:
+) -> Float[Tensor, "b cells 84"]:
     """Maps of known joints, cell by cell: 63 offsets (joint by joint, u v d), then 21 closeness values."""
     offset = joints_uvd.unsqueeze(1) - cells.uvd.unsqueeze(2)  # (b, cells, 21, 3)
     return _vectors(offset, cells.foreground, kernel)
@@ -63,7 +63,7 @@ def _vectors(offset: Tensor, foreground: Tensor, kernel: float) -> Tensor:
 
 
 def read_maps(
-    maps: Float[Tensor, "b s*s 84"],
+    maps: Float[Tensor, "b cells 84"],
     cells: Cells,
     kernel: float = KERNEL,
     foreground_only: bool = False,

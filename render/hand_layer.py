@@ -140,13 +140,13 @@ class HandLayer(nn.Module):
 
     def forward(
         self,
-        rotation: Float[Tensor, "*batch 3"] | Float[Tensor, "*batch 3 3"],
+        rotation: Float[Tensor, "..."],
         pose: Float[Tensor, "*batch 45"],
         shape: Float[Tensor, "*batch 10"],
     ) -> HandMesh:
         """Pose a hand (Romero et al. 2017, equations 2-4, with joints regressed from the posed surface).
 
-        rotation: axis-angle, or a rotation matrix (recognised by having one dimension more than the pose).
+        rotation: axis-angle (*batch, 3), or matrix (*batch, 3, 3), told by its having one dimension more than the pose.
         """
         shaped = self._shaped(shape)
         rest = self.joint_regressor @ shaped

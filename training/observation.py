@@ -55,19 +55,23 @@ def observe(
 def outside_distance(
     foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SIDE
 ) -> Float[Tensor, "b 1 side side"]:
-    """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean, one axis after the other.
+    """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean.
+
+    Rows first (distance to the nearest foreground cell before and behind), then columns.
 
     A crop without foreground is OUTSIDE_LIMIT away from it everywhere.
     """
     step = foreground.shape[-1] // side
     # A cell is foreground when any of its samples is: holes of one sample in a sensor's image are no background.
     coarse = F.max_pool2d(foreground.float(), step).bool()
-    cell = 2.0 / side
-    axis = torch.arange(side, device=foreground.device, dtype=torch.float32) * cell
-    gap = (axis[:, None] - axis[None]).square()
-    rows = torch.where(coarse.unsqueeze(-2), gap, 4 * OUTSIDE_LIMIT).amin(-1)  # (b, 1, side, side): along the row
-    squared = (rows.transpose(-1, -2).unsqueeze(-2) + gap).amin(-1).transpose(-1, -2)
-    return squared.sqrt().clamp_max(OUTSIDE_LIMIT)
+    place = torch.arange(side, device=foreground.device).expand(coarse.shape)
+    far = 4 * side
+    before = place - torch.where(coarse, place, -far).cummax(-1).values
+    behind = torch.where(coarse, place, far).flip(-1).cummin(-1).values.flip(-1) - place
+    along_row = torch.minimum(before, behind).float().square()
+    gap = (place[0, 0, 0, :, None] - place[0, 0, 0]).float().square()
+    squared = (along_row.transpose(-1, -2).unsqueeze(-2) + gap).amin(-1).transpose(-1, -2)
+    return (squared.sqrt() * (2.0 / side)).clamp_max(OUTSIDE_LIMIT)
 
 
 def outside_at(observation: Observation, uv: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:

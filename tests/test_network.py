@@ -1,0 +1,142 @@
+"""Networks against numbers of the published implementation, and what each variant promises."""
+
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from config import COMPACT, FULL
+from dataloader.camera import Camera
+from dataloader.crop import HandCrop, empty_crop
+from model.network import DualBranchNetwork
+from model.offset_maps import Cells, read_maps, write_maps
+from model.published import our_name
+from render.hand_layer import HandLayer
+from render.hand_model import load_hand_model
+from tests.shared import REFERENCE, needs_reference
+
+
+def layer() -> HandLayer:
+    return HandLayer(load_hand_model())
+
+
+def crops(n: int) -> HandCrop:
+    camera = Camera.of(475.0, 475.0, 320.0, 240.0).expand(n)
+    crop = empty_crop(camera, torch.tensor([[0.0, 10, 600]]).expand(n, 3), torch.full((n, 3), 250.0))
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.ones(n, 1, 128, 128)
+    depth[..., 30:100, 40:90] = torch.rand(n, 1, 70, 50, generator=generator) - 0.5
+    return crop.with_depth(depth)
+
+
+@needs_reference
+def test_offset_maps_agree_with_the_published_implementation():
+    data = np.load(REFERENCE / "offset_maps.npz")
+    cells = Cells.of(torch.tensor(data["image"]), 64)
+    maps = write_maps(torch.tensor(data["joint_uvd"]), cells)
+    images = maps.transpose(1, 2).unflatten(-1, (64, 64))
+    assert np.abs(images[..., ::4, ::4] - data["maps"]).max() < 1e-5
+    noisy = torch.tensor(data["noisy_maps"]).float().flatten(2).transpose(1, 2)
+    assert np.abs(read_maps(noisy, cells) - data["decoded_noisy"]).max() < 1e-3
+
+
+def seeded(name: str, shape: list[int]) -> torch.Tensor:
+    """Weights made from a tensor's own name, as the reference was."""
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    a = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    if name.endswith("running_var"):
+        a = 1 + 0.1 * np.abs(a)
+    elif name.endswith("running_mean"):
+        a = 0.05 * a
+    elif a.ndim == 1:
+        a = 1 + 0.05 * a if name.endswith("weight") else 0.05 * a
+    else:
+        a = a * np.sqrt(1 / a[0].size)
+    return torch.from_numpy(a.astype(np.float32))
+
+
+@needs_reference
+def test_full_network_agrees_with_the_published_implementation():
+    names = json.loads((REFERENCE / "network_state_dict_keys.json").read_text())
+    network = DualBranchNetwork(replace(FULL, precision="fp32"), layer()).eval()
+    state = {our_name(name): seeded(name, shape) for name, shape in names.items()}
+    network.load_state_dict(state)
+    data = np.load(REFERENCE / "network.npz")
+    image = torch.tensor(data["image"])
+    with torch.no_grad():
+        stem = network.stem(image)
+        decoded, offsets, closeness, pooled = network.stages[0](stem)
+        maps = torch.cat([offsets, closeness], 1)
+        cells = Cells.of(torch.tensor(data["stage2_model_image"]), 64)
+        rendered = write_maps(torch.tensor(data["stage2_joint_uvd"]), cells).transpose(1, 2).unflatten(-1, (64, 64))
+        fused = network.fusion(torch.cat([stem, decoded, maps, rendered], 1))
+        _, offsets2, closeness2, pooled2 = network.stages[1](fused)
+        params = [network.stages[k].head.linear(p) for k, p in enumerate((pooled, pooled2))]
+    assert np.allclose(maps[..., ::8, ::8], data["maps1"], atol=1e-3, rtol=1e-4)
+    assert np.allclose(params[0], data["params1"], atol=1e-3, rtol=1e-4)
+    assert np.allclose(torch.cat([offsets2, closeness2], 1)[..., ::8, ::8], data["maps2"], atol=1e-3, rtol=1e-4)
+    assert np.allclose(params[1], data["params2"], atol=1e-3, rtol=1e-4)
+
+
+def test_every_tensor_of_the_full_network_has_a_published_name():
+    if not REFERENCE.is_dir():
+        pytest.skip("../shared/reference is not at hand")
+    names = json.loads((REFERENCE / "network_state_dict_keys.json").read_text())
+    assert {our_name(name) for name in names} == set(DualBranchNetwork(FULL, layer()).state_dict())
+    with pytest.raises(KeyError):
+        our_name("backbone.conv1.weight")
+
+
+def test_written_maps_read_back_the_joints():
+    crop = crops(3)
+    cells = Cells.of(crop.depth, 32)
+    joints = torch.rand(3, 21, 3, generator=torch.Generator().manual_seed(2)) - 0.5
+    back = read_maps(write_maps(joints, cells), cells, foreground_only=True)
+    assert (back - joints).abs().max() < 1e-3
+
+
+def test_maps_gradient_in_float64():
+    crop = crops(1)
+    cells = Cells.of(crop.depth, 4)
+    cells = Cells(cells.uvd.double(), cells.foreground)
+    joints = (torch.rand(1, 21, 3, dtype=torch.float64) - 0.5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda j: write_maps(j, cells), (joints,))
+
+
+def test_a_crop_without_foreground_reads_finite_joints():
+    network = DualBranchNetwork(COMPACT, layer()).eval()
+    crop = crops(1)
+    outputs = network(crop.with_depth(torch.ones_like(crop.depth)))
+    for output in outputs:
+        assert torch.isfinite(output.pixel_uvd).all() and torch.isfinite(output.vertices_xyz).all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        COMPACT,
+        replace(COMPACT, stages=1, model_head="linear", foreground_softmax=False),
+        replace(COMPACT, backbone="resnet50", widths=(8, 8, 16, 16), second_widths=(8, 8, 16, 16)),
+        replace(COMPACT, backbone="resnet101", widths=(8, 8, 8, 8), stages=1),
+    ],
+)
+def test_variants_answer_and_learn(config):
+    network = DualBranchNetwork(config, layer())
+    outputs = network(crops(2))
+    assert len(outputs) == config.stages
+    total = torch.zeros(())
+    for output in outputs:
+        assert output.maps.shape == (2, 32 * 32, 84) and output.vertices_xyz.shape == (2, 779, 3)
+        assert output.hand.params().vector().shape == (2, 62)
+        total = total + output.maps.square().mean() + output.joints_xyz.square().mean() + output.pixel_xyz.square().mean()
+    total.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_compact_weights_fit_into_ten_megabytes_at_half_precision():
+    state = DualBranchNetwork(COMPACT, layer()).state_dict()
+    assert sum(2 * tensor.numel() for tensor in state.values()) < 10_000_000
