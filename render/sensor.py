@@ -7,11 +7,11 @@ repeated over the samples they cover.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from config import SensorConfig
+from render.sensor_grid import Draws, SensorGrid
 
 REFERENCE_MM = 500.0
 """Range at which strengths in millimetres hold."""
@@ -27,8 +27,6 @@ SUPPORT_MM, SUPPORT = 15.0, 3
 """A pixel is supported by a neighbour within this depth; that many of eight are enough to keep it."""
 CHUNK = 8
 """Images that are worked on at once."""
-FIELD_CELL = 8
-"""Sensor pixels between two nodes of the slowly varying fields."""
 
 
 class SensorNoise:
@@ -50,7 +48,7 @@ class SensorNoise:
         """
         if pixel_mm is None:
             pixel_mm = depth_mm.new_full((len(depth_mm),), 2.0)
-        draw = _Draws(depth_mm, generator)
+        draw = Draws(depth_mm, generator)
         cells = self._cells(draw)
         noisy = torch.empty_like(depth_mm)
         # images of like grids together: a coarse grid has few cells to work on, and a small chunk stays in the cache
@@ -58,7 +56,7 @@ class SensorNoise:
             noisy[chunk] = self._noisy(depth_mm[chunk], cells[chunk], pixel_mm[chunk, None, None], generator)
         return noisy
 
-    def _cells(self, draw: "_Draws") -> Tensor:
+    def _cells(self, draw: Draws) -> Tensor:
         """Height and width of a sensor pixel in samples, (b, 2), each at least 1."""
         if self.config.coarseness <= 1:
             return draw.like.new_ones(len(draw.like), 2)
@@ -68,9 +66,9 @@ class SensorNoise:
 
     def _noisy(self, depth_mm: Tensor, cells: Tensor, pixel_mm: Tensor, generator: torch.Generator) -> Tensor:
         config = self.config
-        grid = _Grid(depth_mm, cells, generator)
+        grid = SensorGrid(depth_mm, cells, generator)
         z = grid.read(config.jitter_px)
-        draw = _Draws(z, generator)
+        draw = Draws(z, generator)
         cell_mm = pixel_mm * cells.prod(1).sqrt()[:, None, None]
         seen = (z > 0).sum((1, 2)).clamp(min=1)
         growth = (z.sum((1, 2)) / seen / REFERENCE_MM).square()[:, None, None]
@@ -102,7 +100,7 @@ class SensorNoise:
             z = z * (1 - chosen * (1 - _supported(z)))
         return grid.spread(z)
 
-    def _kept(self, edges: "_Edges", draw: "_Draws", cell_mm: Tensor) -> Tensor:
+    def _kept(self, edges: "_Edges", draw: Draws, cell_mm: Tensor) -> Tensor:
         """1 where a reading survives rims, shadows and grazing angles, else 0; losses at edges come in stretches."""
         config, z = self.config, edges.z
         rim = (edges.farthest - z > edges.jump_mm) * draw.strength(config.erosion)
@@ -111,98 +109,6 @@ class SensorNoise:
         # one uniform number a pixel decides, against the likeliest of the losses
         loss = torch.maximum(torch.maximum(rim, foot) * (2 * draw.field()), steep)
         return (draw.uniform() >= loss).to(z.dtype)
-
-
-class _Draws:
-    """Random numbers in the shape of a batch of images, on their device."""
-
-    def __init__(self, like: Tensor, generator: torch.Generator) -> None:
-        self.like, self.shape = like, like.shape
-        self.generator = generator
-        if like.device.type != "cpu":  # drawing on the CPU would cost more than all the noise
-            seed = int(torch.randint(2**62, (), generator=generator))
-            self.generator = torch.Generator(like.device).manual_seed(seed)
-
-    def each(self) -> Tensor:
-        """Uniform in [0, 1), one number an image, (b, 1, 1)."""
-        return self._rand(len(self.like), 1, 1)
-
-    def strength(self, bound: float) -> Tensor:
-        """Each image's own strength, (b, 1, 1)."""
-        return bound * self.each()
-
-    def normal(self) -> Tensor:
-        """Standard normal numbers."""
-        return torch.randn(self.shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
-
-    def uniform(self) -> Tensor:
-        """Uniform in [0, 1) in 65,536 steps: a quarter of the time of torch.rand, since one draw serves four pixels."""
-        words = torch.empty((self.like.numel() + 3) // 4, dtype=torch.int64, device=self.like.device)
-        words.random_(-(2**63), None, generator=self.generator)
-        numbers = words.view(torch.int16)[: self.like.numel()].view(self.shape)
-        return numbers.to(self.like.dtype).mul_(2.0**-16).add_(0.5)
-
-    def field(self) -> Tensor:
-        """Slowly varying numbers in [0, 1), mean 0.5: uniform nodes, bilinear between."""
-        return self._upsampled(torch.rand, FIELD_CELL)
-
-    def blobs(self) -> Tensor:
-        """Numbers in [0, 1) that are small in small connected patches: uniform at any one pixel, nearly."""
-        field = self._upsampled(torch.randn, FIELD_CELL / 2)
-        return torch.special.ndtr(field * 1.5)  # bilinear interpolation shrinks the spread to 2/3 on average
-
-    def _upsampled(self, noise, cell: float) -> Tensor:
-        b, h, w = self.shape
-        shape = (b, 1, int(h / cell) + 2, int(w / cell) + 2)
-        nodes = noise(shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
-        return F.interpolate(nodes, size=(h, w), mode="bilinear", align_corners=False)[:, 0]
-
-    def _rand(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
-
-
-class _Grid:
-    """The sensor's pixels over an image: per image a size of at least one sample and a phase."""
-
-    def __init__(self, depth_mm: Tensor, cells: Tensor, generator: torch.Generator) -> None:
-        self.depth_mm, self.cells, self.generator = depth_mm, cells, generator
-        self.identity = bool((cells == 1).all())
-        phases = cells * torch.rand(cells.shape, generator=_Draws(depth_mm, generator).generator, device=cells.device)
-        self.phases = phases * (cells > 1)
-        spans = ((depth_mm.new_tensor(depth_mm.shape[1:]) + self.phases) / cells).ceil().amax(0)
-        self.height, self.width = int(spans[0]), int(spans[1])
-
-    def read(self, jitter_px: float) -> Tensor:
-        """Depth at the cells' centres, each moved sideways at random, (b, height, width)."""
-        depth_mm = self.depth_mm
-        if self.identity and jitter_px <= 0:
-            return depth_mm
-        b, h, w = depth_mm.shape
-        v, u = self._axis(self.height, 0)[:, :, None], self._axis(self.width, 1)[:, None, :]
-        if jitter_px > 0:
-            draw = _Draws(depth_mm.new_empty(b, self.height, self.width), self.generator)
-            reach_v, reach_u = (draw.strength(2 * jitter_px)[:, None] * self.cells[:, :, None, None]).unbind(1)
-            v = (v + (draw.uniform() - 0.5) * reach_v).round()
-            u = (u + (draw.uniform() - 0.5) * reach_u).round()
-        index = (v.clamp(0, h - 1) * w + u.clamp(0, w - 1)).long()
-        return depth_mm.flatten(1).gather(1, index.flatten(1)).view_as(index)
-
-    def _axis(self, n: int, axis: int) -> Tensor:
-        """Sample under the middle of each of the first n cells of an axis, (b, n)."""
-        steps = torch.arange(n, device=self.cells.device, dtype=self.cells.dtype) + 0.5
-        return (steps * self.cells[:, axis, None] - self.phases[:, axis, None]).floor().clamp(min=0)
-
-    def spread(self, cells: Tensor) -> Tensor:
-        """Each cell's reading on all the samples that the cell covers, (b, h, w)."""
-        if self.identity:
-            return cells
-        b, h, w = self.depth_mm.shape
-        v, u = (
-            ((torch.arange(n, device=cells.device) + 0.5 + self.phases[:, k, None]) / self.cells[:, k, None]).long()
-            for k, n in enumerate((h, w))
-        )
-        index = v.clamp(max=self.height - 1)[:, :, None] * self.width + u.clamp(max=self.width - 1)[:, None, :]
-        return cells.flatten(1).gather(1, index.flatten(1)).view(b, h, w)
 
 
 class _Edges:
@@ -219,7 +125,7 @@ class _Edges:
                 for side, other in ((target.narrow(axis, 0, n), last), (target.narrow(axis, 1, n), first)):
                     pick(side, other, out=side)
 
-    def with_flying(self, share: Tensor, draw: _Draws) -> Tensor:
+    def with_flying(self, share: Tensor, draw: Draws) -> Tensor:
         """The depth, where pixels on either side of an edge, at random, read something between the two surfaces."""
         has = self.z > 0
         inside = has & (self.farthest - self.z > self.jump_mm)
