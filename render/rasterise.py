@@ -55,7 +55,7 @@ def rasterise(
 
     Raises:
         UserError: if the back end is unknown, or its package is absent.
-        IndexError: if a face names a vertex that is not there.
+        RuntimeError: from torch, if a face names a vertex that is not there.
     """
     finder = FINDERS.get(backend)
     if finder is None:

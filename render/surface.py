@@ -124,9 +124,8 @@ class _SquaredDistance(torch.autograd.Function):
         first_vertex = torch.arange(batch, device=vertices.device).view(batch, 1, 1) * n_vertices
         corner_ids = faces[nearest.clamp(min=0).long()] + first_vertex
         corners = vertices.reshape(-1, 3).index_select(0, corner_ids.reshape(-1)).view(*corner_ids.shape, 3)
-        weights = closest_weights(points, corners)
-        offset = points - (weights.unsqueeze(-1) * corners).sum(-2)
-        offset = torch.where(found.unsqueeze(-1), offset, 0.0)
+        weights = torch.where(found.unsqueeze(-1), closest_weights(points, corners), 0.0)
+        offset = torch.where(found.unsqueeze(-1), points - (weights.unsqueeze(-1) * corners).sum(-2), 0.0)
         ctx.save_for_backward(offset, weights, corner_ids)
         ctx.vertices_shape = vertices.shape
         return torch.where(found, offset.square().sum(-1), torch.nan)

@@ -38,6 +38,8 @@ def nearest_faces(
         group_sizes: number of triangles of each group.
         usable: triangles that count.
     """
+    if group.numel() == 0:
+        return group.int()
     batch, n_faces = corners.shape[:2]
     n_groups = len(group_sizes)
     # Near its own origin each item keeps the most precision.
@@ -65,7 +67,9 @@ def nearest_faces(
         launch(_nearest, rows.numel(), inputs, like=corners)
         # Freed in the same stream, after the query.
         del mesh
-    return torch.where(rows >= 0, rows % n_faces, -1)
+    # A point of a cell without usable triangles meets those of another one.
+    own = (rows >= 0) & (cell_of_face.view(-1)[rows.clamp(min=0)] == cell_of_point)
+    return torch.where(own, rows % n_faces, -1)
 
 
 def _cells(count: int, like: Tensor) -> Float[Tensor, "{count} 3"]:
