@@ -37,6 +37,15 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
+def test_a_folder_in_which_nothing_came_about_is_free(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", SMOKE)
+    again = RunFolder.open(tmp_path / "run", dataclasses.replace(SMOKE, seed=2))
+    assert saved_experiment(again.path).seed == 2
+    (run.pictures / "before.png").write_bytes(b"")
+    with pytest.raises(UserError, match="not empty"):
+        RunFolder.open(tmp_path / "run", SMOKE)
+
+
 def test_a_run_goes_on(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", SMOKE)
     weights = {"w": torch.arange(3.0)}

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "numpy", "scipy", "opencv-python-headless", "warp-lang", "lightning-fabric", "roma", "safetensors")
 
+FIRST_FILES = {"config.json", "config.txt", "run.json", "code.diff"}
+LATER = {"pictures", "tensorboard"}
+
 
 class RunFolder:
     """A run's folder, made or opened by `RunFolder.open`.
@@ -44,13 +47,15 @@ class RunFolder:
     def open(cls, path: Path, experiment: Experiment, resume: bool = False) -> "RunFolder":
         """Make the folder, or open one to go on with, and write down settings, commit and versions.
 
+        A folder that a run has opened but left nothing in, since its input was refused, counts as empty.
+
         Raises:
             UserError: the folder holds something and `resume` is false, or holds no run and `resume` is true.
         """
         run = cls(path)
         if resume:
             saved_experiment(path)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and not _free(path):
             raise UserError(
                 f"The run folder {path} is not empty: add --resume to go on with it, or choose another --run-dir."
             )
@@ -128,6 +133,14 @@ class RunFolder:
         difference = _git("diff", "HEAD")
         if difference is not None:
             write_text(self.path / "code.diff", difference + "\n")
+
+
+def _free(path: Path) -> bool:
+    """Whether a run may start in what exists: an empty folder, or one where a run got no further than its records."""
+    if not path.is_dir():
+        return False
+    left = {p.name for p in path.iterdir() if not (p.is_dir() and p.name in LATER and not any(p.iterdir()))}
+    return not left or (left <= FIRST_FILES and "config.json" in left)
 
 
 def _readable(value: Any) -> str:
