@@ -9,9 +9,9 @@ from typing import Literal
 class SamplerConfig:
     """Which hands are drawn (render/sampler.py)."""
 
-    paths: Literal["all", "pretrain", "target"] = "all"
+    paths: Literal["all", "pretrain", "target"] = "pretrain"
     """Which paths between named postures are used; pretrain and target share none (render/postures.py, path_split)."""
-    shapes: Literal["all", "pretrain", "target"] = "all"
+    shapes: Literal["all", "pretrain", "target"] = "pretrain"
     """Which side of the space of hand shapes is used; pretrain and target share none (render/shapes.py)."""
     pose_files: Path | None = None
     """Take poses, views and shapes from parameter files FOLDER/NAME-{pose,glb,shape,...}.txt, given as FOLDER/NAME."""
@@ -125,7 +125,7 @@ class ForearmConfig:
 class OccluderConfig:
     """What hides parts of rendered hands (render/occluders.py); pairs are ranges, drawn uniformly."""
 
-    spheres_chance: float = 0.25
+    spheres_chance: float = 0.15
     """Share of images in which spheres near joints are erased to background."""
     spheres: tuple[int, int] = (3, 9)
     """How many spheres (Ren et al. 2022)."""
