@@ -152,7 +152,8 @@ def locate_hand(
     border[1:-1, 1:-1] = False
     pixel_mm = float(np.median(depth[blob])) * step / focal
     solid = _without_holes(blob[kept], HOLE_MM2 / pixel_mm**2)
-    thickness = cv2.distanceTransform(solid, cv2.DIST_L2, 5) * (depth[kept] * step / focal)
+    edge = np.minimum(cv2.distanceTransform(solid, cv2.DIST_L2, 5), max(solid.shape))  # without any edge it is huge
+    thickness = edge * (depth[kept] * step / focal)
     points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
     centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
     found = np.zeros(depth.shape, bool)
@@ -202,10 +203,15 @@ class _Blob:
 def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]:
     """Centre (3,), mask (h, w) of the hand in a blob, and whether a forearm was cut off."""
     z = blob.points[..., 2]
-    centre = blob.mean(blob.mask & (z <= np.percentile(z[blob.mask], 2) + HAND_DEPTH_MM))
-    for side in (1.2 * cube_mm, cube_mm):
-        part = blob.within(centre, side)
-        centre = blob.mean(part) if part.any() else centre
+    near = blob.mask & (z <= np.percentile(z[blob.mask], 2) + HAND_DEPTH_MM)
+    contact, _ = _arm_contact(blob, near)
+    if contact is not None:
+        centre = _palm(blob, near, blob.mean(contact))
+    else:
+        centre = blob.mean(near)
+        for side in (1.2 * cube_mm, cube_mm):
+            part = blob.within(centre, side)
+            centre = blob.mean(part) if part.any() else centre
     hand, cut = blob.mask, False
     for _ in range(2):
         region = blob.within(centre, cube_mm)

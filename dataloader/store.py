@@ -4,6 +4,7 @@ Crops are resampled from the sensor's own pixels each time, so that an augmented
 patches lie one behind another in one array; a batch is a single gather from it.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import floor
@@ -232,7 +233,7 @@ class FrameStore:
             "reasons": np.array([reason for reason, _ in self.dropped], np.str_),
             "numbers": np.array([number for _, number in self.dropped], np.int64),
         }
-        temporary = path.with_name(f".{path.name}.part")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         temporary.replace(path)
