@@ -18,6 +18,9 @@ from config_rendered import (
     StructuredLightConfig as StructuredLightConfig,
 )
 
+WEIGHTS = Path(__file__).resolve().parent / "model" / "weights"
+"""Checkpoints that come with the project."""
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -209,6 +212,8 @@ class OptimConfig:
     """Steps between checkpoints, held-out scores and TensorBoard images."""
     check_frames: int = 256
     """Held-out frames scored at a check."""
+    final_frames: int = 2048
+    """Held-out rendered hands scored at the end."""
 
 
 @dataclass(frozen=True)
@@ -249,21 +254,89 @@ class Experiment:
     """Hand model file; unset = the open hand."""
     start: Path | None = None
     """Weights to start from when --load-model gives none."""
+    first: OptimConfig | None = None
+    """Pre-training that the phase train does first when there are no weights to start from."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimisation."""
 
 
+_SMOKE_OPTIM = OptimConfig(
+    steps=4, batch=4, real_batch=4, warmup=2, log_every=2, check_every=2, check_frames=8, final_frames=8
+)
+_SMOKE_NETWORK = NetworkConfig(
+    widths=(8, 8, 16, 16), second_widths=(8, 8, 8, 8), decoder_widths=(16, 16, 16), fusion_width=16, head_width=32
+)
+_SHREC_OPTIM = OptimConfig(steps=1500, learning_rate=6e-4, warmup=100, average=0.995)
+
 _ALL = (
-    Experiment(name="demo", about="a short self-supervision on simulated frames with known truth, before and after"),
-    Experiment(name="smoke", about="every phase on tiny settings, for the tests"),
+    Experiment(
+        name="demo",
+        about="a short self-supervision on simulated frames with known truth, before and after",
+        start=WEIGHTS / "compact.safetensors",
+        optim=OptimConfig(steps=300, learning_rate=5e-4, warmup=50, average=0.98, check_every=100, check_frames=128),
+    ),
+    Experiment(
+        name="smoke",
+        about="every phase on tiny settings, for the tests",
+        network=_SMOKE_NETWORK,
+        demo=DemoConfig(train_frames=24, test_frames=8),
+        unlabelled=UnlabelledConfig(points=128),
+        first=_SMOKE_OPTIM,
+        optim=_SMOKE_OPTIM,
+    ),
     Experiment(
         name="pretrain-compact",
         about="the compact network on rendered hands",
         phase="pretrain",
-        optim=OptimConfig(steps=7500, warmup=300, check_every=500),
+        optim=OptimConfig(steps=7500, warmup=300),
     ),
-    Experiment(name="shrec-train", about="self-supervision on SHREC'17; needs --data.root"),
-    Experiment(name="shrec-control", about="as long on rendered hands alone, to compare with; needs --data.root"),
+    Experiment(
+        name="shrec-train",
+        about="self-supervision on SHREC'17; needs --data.root",
+        data=DataConfig(name="shrec"),
+        start=WEIGHTS / "compact.safetensors",
+        optim=_SHREC_OPTIM,
+    ),
+    Experiment(
+        name="shrec-control",
+        about="as many steps on rendered hands alone, to compare with; needs --data.root",
+        data=DataConfig(name="shrec"),
+        start=WEIGHTS / "compact.safetensors",
+        source="rendered",
+        optim=_SHREC_OPTIM,
+    ),
+    Experiment(
+        name="published",
+        about="self-supervision with the published network and loss weights; for a GPU",
+        network=FULL,
+        data=DataConfig(name="shrec"),
+        supervised=SupervisedConfig(maps=1.0, rotations=0.0, shape=1000.0),
+        unlabelled=UnlabelledConfig(
+            model_to_data=0.1,
+            common_depth=0.0,
+            silhouette=0.0,
+            data_to_model=1.0,
+            parts=1.0,
+            collision=1.0,
+            pixel_to_model=100.0,
+            model_to_pixel=100.0,
+            pixel_outside=0.0,
+            pose_prior=0.0,
+            shape_prior=0.0,
+            teach_pixel=100.0,
+            teach_model=100.0,
+            teach_vertices=100.0,
+            robust=False,
+            points=2048,
+            fit_iou=0.0,
+            fit_outside=1.0,
+            teach_empty_parts=True,
+            looseness=1.0,
+            ramp=1,
+        ),
+        first=OptimConfig(steps=100_000, learning_rate=1e-3, schedule="step", decay_every=40_000, average=0.0),
+        optim=OptimConfig(steps=30_000, learning_rate=1e-3, schedule="step", decay_every=15_000, average=0.0),
+    ),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in _ALL}

@@ -65,7 +65,8 @@ class Augmentation:
     def draw(self, n: int, generator: torch.Generator) -> Change:
         """Changes for n crops."""
         config = self.config
-        kind = torch.multinomial(torch.tensor(config.weights, dtype=torch.float32), n, replacement=True, generator=generator)
+        weights = torch.tensor(config.weights, dtype=torch.float32)
+        kind = torch.multinomial(weights, n, replacement=True, generator=generator)
         swing = 2 * torch.rand(n, 5, generator=generator) - 1
         low, high = config.cube_factor
         factor = low + (high - low) * (swing[:, 4] + 1) / 2

@@ -1,7 +1,7 @@
 """The dual-branch network: one stage reads joints off maps and a hand off features; a second one refines both.
 
-DSF, Ren et al., IEEE TIP 31, 2022, figure 2. The second stage sees the first one's features, its maps, and maps computed
-from the model branch's own rendered depth and joints.
+DSF, Ren et al., IEEE TIP 31, 2022, figure 2. The second stage sees the first one's features, its maps, and maps
+computed from the model branch's own rendered depth and joints.
 """
 
 from collections.abc import Sequence

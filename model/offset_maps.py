@@ -28,7 +28,7 @@ class Cells(NamedTuple):
 
     @staticmethod
     def of(depth: Float[Tensor, "b 1 size size"], cells: int) -> "Cells":
-        """cells: the side of the map. Depth is every (size / cells)-th pixel from index 0, as in published checkpoints."""
+        """cells: the side of the map. Depth is every (size / cells)-th pixel from index 0, as published."""
         step = depth.shape[-1] // cells
         coarse = depth[:, 0, ::step, ::step].float()
         axis = (torch.arange(cells, device=depth.device, dtype=coarse.dtype) + 0.5) / (cells / 2) - 1

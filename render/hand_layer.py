@@ -167,7 +167,7 @@ class HandLayer(nn.Module):
         return HandMesh(vertices * self.mirror, joints * self.mirror)
 
     def _skin_transforms(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """World rotation (*b, 16, 3, 3) and shift (*b, 16, 3) of each joint relative to the rest pose, level by level."""
+        """Rotation (*b, 16, 3, 3) and shift (*b, 16, 3) of each joint relative to the rest pose, level by level."""
         world: list[Tensor] = [rotations[..., 0, :, :]] * len(self.parents)
         position: list[Tensor] = [rest[..., 0, :]] * len(self.parents)
         for level in self.levels:

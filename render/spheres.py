@@ -4,6 +4,8 @@ One sphere at the wrist, 4 on each of the 5 wrist-to-knuckle bones (together 21,
 bones (45). Radii come from the surface (DSF, Ren et al., TIP 2022, section on hand-model constraints).
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ class HandSpheres(nn.Module):
         last = at_joints[..., [joint + 2 for joint in KNUCKLES]]
         wrist = at_joints[..., :1] - WRIST_LESS_MM / unit_mm
         at_joints = torch.cat([wrist, at_joints[..., 1:], last / TIP_SHRINK], -1)
-        low, high = (torch.as_tensor(limit / unit_mm, dtype=joints.dtype, device=joints.device) for limit in RADIUS_RANGE_MM)
+        low, high = (torch.as_tensor(mm / unit_mm).to(joints) for mm in RADIUS_RANGE_MM)
         at_joints = torch.minimum(torch.maximum(at_joints, low), high)
         return at_joints @ self.blend.to(at_joints).T
 
@@ -108,7 +110,7 @@ def sphere_weights() -> Float[Tensor, "66 21"]:
             row += 1
     for knuckle, tip in zip(KNUCKLES, TIPS, strict=True):
         chain = (knuckle, knuckle + 1, knuckle + 2, tip)
-        for near, far in zip(chain, chain[1:], strict=False):
+        for near, far in pairwise(chain):
             for step in range(3):
                 weights[row, near], weights[row, far] = 1 - step / 3, step / 3
                 row += 1

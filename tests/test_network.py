@@ -132,7 +132,9 @@ def test_variants_answer_and_learn(config):
     for output in outputs:
         assert output.maps.shape == (2, 32 * 32, 84) and output.vertices_xyz.shape == (2, 779, 3)
         assert output.hand.params().vector().shape == (2, 62)
-        total = total + output.maps.square().mean() + output.joints_xyz.square().mean() + output.pixel_xyz.square().mean()
+        total = (
+            total + output.maps.square().mean() + output.joints_xyz.square().mean() + output.pixel_xyz.square().mean()
+        )
     total.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 

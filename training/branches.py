@@ -18,9 +18,7 @@ def branch_joints_mm(outputs: list[StageOutput], crop: HandCrop) -> dict[str, Fl
     return joints
 
 
-def render_crop(
-    crop: HandCrop, vertices_xyz: Float[Tensor, "b v 3"], faces: Tensor, backend: str = "warp"
-) -> HandCrop:
+def render_crop(crop: HandCrop, vertices_xyz: Float[Tensor, "b v 3"], faces: Tensor, backend: str = "warp") -> HandCrop:
     """The same window with a mesh in it instead of what the sensor saw; differentiable with respect to the vertices."""
     pixels = crop.pixels_from_mm(crop.mm_from_xyz(vertices_xyz))
     return crop.with_depth_mm(rasterise(pixels, faces, crop.size, backend))  # type: ignore[arg-type]

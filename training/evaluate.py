@@ -55,6 +55,9 @@ def table(results: dict[str, dict[str, dict]]) -> str:
     for when, rows in results.items():
         for branch, scores in rows.items():
             cells = [f"{scores[n]['mean']:20.3f}" if n in scores else f"{'-':>20}" for n in names]
-            cells += [f"{scores['share_ok']:20.3f}" if "share_ok" in scores else f"{'-':>20}", f"{scores['n_frames']:20d}"]
+            cells += [
+                f"{scores['share_ok']:20.3f}" if "share_ok" in scores else f"{'-':>20}",
+                f"{scores['n_frames']:20d}",
+            ]
             lines.append(f"{when:8}{branch:14}" + "".join(cells))
     return "\n".join(lines)

@@ -48,7 +48,9 @@ class AveragedWeights:
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards the network; faster over the first steps, where the average would still be the start."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        floating = [(mean, new) for name, new in network.state_dict().items() if (mean := self.state[name]).is_floating_point()]
+        floating = [
+            (mean, new) for name, new in network.state_dict().items() if (mean := self.state[name]).is_floating_point()
+        ]
         torch._foreach_lerp_([mean for mean, _ in floating], [new for _, new in floating], 1 - decay)
 
 
@@ -84,8 +86,8 @@ class Loop:
     ) -> None:
         """Take the remaining steps.
 
-        losses: the phase's loss terms. judge: a label-free score of the averaged network on held-out data, the lower the
-        better; it chooses `best`. picture: writes images to TensorBoard.
+        losses: the phase's loss terms. judge: a score of the averaged network on held-out data, the lower the better; it
+        chooses `best`. picture: writes images to TensorBoard.
         Raises UserError when a loss is not finite; the last checkpoint stays as it was.
         """
         schedule = Schedule(self.config)

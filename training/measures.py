@@ -1,7 +1,8 @@
 """Scores of a network on frames: label-free measures of the hand it fits, and joint errors where labels are known.
 
-The observed hand of a frame is fixed before any prediction is seen (`HandSample.observed`), so that networks are compared on
-the same points. The `*_predbox` measures cut it out by the predicted joints' box instead: a shrunken hand can game them.
+The observed hand of a frame is fixed before any prediction is seen (`HandSample.observed`), so that networks are
+compared on the same points. The `*_predbox` measures cut it out by the predicted joints' box instead: a shrunken hand
+can game them.
 """
 
 from dataclasses import dataclass, field
@@ -72,9 +73,9 @@ def score_frames(
 ) -> dict[str, dict]:
     """Measures of each branch of each stage over all frames of a store.
 
-    Returns {branch: {measure: {"mean", "median"}, "share_ok", "n_frames"}}; model branches have surface_mm, coverage, depth_mm,
-    iou and the same with `_predbox`; all have tips_outside_mm (how far the finger tips fall outside the observed
-    silhouette, in the image, at the hand's depth); with labels also mean_mm, joint_mm and success_curve.
+    Returns {branch: {measure: {"mean", "median"}, "share_ok", "n_frames"}}; model branches have surface_mm, coverage,
+    depth_mm, iou and the same with `_predbox`; all have tips_outside_mm (how far finger tips fall outside the observed
+    silhouette, in the image); with labels also mean_mm, joint_mm and success_curve.
     predictions: a dict that receives the joints of each branch, (n, 21, 3) in mm.
     """
     device = next(network.parameters()).device

@@ -52,9 +52,7 @@ def observe(
     return Observation(crop, hand, points, seen, labels, outside_distance(crop.foreground))
 
 
-def outside_distance(
-    foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SIDE
-) -> Float[Tensor, "b 1 side side"]:
+def outside_distance(foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SIDE) -> Float[Tensor, "b 1 side side"]:
     """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean.
 
     Rows first (distance to the nearest foreground cell before and behind), then columns.

@@ -41,11 +41,11 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
         return min(errors.values())
 
     loop.run(losses, experiment.optim.batch, judge, picture=_shower(loop, held_out[0]))
-    errors = held_out_final(loop, rendered)
+    errors = held_out_final(loop, rendered, experiment.optim.final_frames)
     return {"held_out_rendered_mm": errors, "seconds": loop.seconds}
 
 
-def held_out_final(loop: Loop, rendered: RenderedHands, frames: int = 2048) -> dict[str, float]:
+def held_out_final(loop: Loop, rendered: RenderedHands, frames: int) -> dict[str, float]:
     """Errors of the averaged weights on many held-out rendered hands."""
     with loop.averaged_weights() as network:
         return held_out_errors(network, held_out_hands(rendered, frames))

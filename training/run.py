@@ -1,9 +1,10 @@
 """An experiment to its phase, and what it measured to results.json and to the terminal."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from config import Experiment
+from config import Experiment, OptimConfig
 from training.evaluate import score_and_show, table, test
 from training.loop import Loop
 from training.pretrain import held_out_final, pretrain
@@ -21,7 +22,7 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
     """
     load_model = load_model or experiment.start
     if experiment.phase == "transfer":
-        raise UserError("The phase transfer (image translation) is not part of this version: choose pretrain, train or test.")
+        raise UserError("The phase transfer (image translation) does not exist yet: choose pretrain, train or test.")
     if experiment.phase == "test" and load_model is None:
         raise UserError("The phase test needs weights: add --load-model FILE.safetensors.")
     folder = RunFolder.open(run_dir, experiment, resume)
@@ -37,20 +38,36 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
 
 
 def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
-    """Self-supervision between two tests on the same frames; without weights to start from, pre-training comes first."""
+    """Self-supervision between two tests on the same frames; pre-training first where there are no weights."""
+    held_out = load_frames(experiment, "test")
+    frames = load_frames(experiment, "train")
+    if load_model is None and experiment.first is not None:
+        load_model = _pretrained(experiment, experiment.first, folder)
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     rendered = make_rendered(experiment)
-    held_out = load_frames(experiment, "test")
-    frames = load_frames(experiment, "train")
     before = score_and_show(network, held_out, layer, folder, "before")
     loop = Loop(experiment, fabric, network, folder, resume)
     self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():
         after = score_and_show(network, held_out, layer, folder, "after")
-    rendered_mm = held_out_final(loop, rendered, experiment.optim.check_frames)
-    dropped = {"train": dict(frames.dropped), "test": dict(held_out.dropped)}
-    return {"before": before, "after": after, "held_out_rendered_mm": rendered_mm, "dropped": dropped, "seconds": loop.seconds}
+    return {
+        "before": before,
+        "after": after,
+        "held_out_rendered_mm": held_out_final(loop, rendered, experiment.optim.final_frames),
+        "dropped": {"train": dict(frames.dropped), "test": dict(held_out.dropped)},
+        "seconds": loop.seconds,
+    }
+
+
+def _pretrained(experiment: Experiment, optim: OptimConfig, folder: RunFolder) -> Path:
+    """Pre-train in a folder of its own inside the run's, going on with what is there, and return the weights."""
+    path = folder.path / "pretrain"
+    first = replace(experiment, phase="pretrain", optim=optim)
+    resume = (path / "last.pt").is_file()
+    inner = RunFolder.open(path, first, resume)
+    inner.write_results(pretrain(first, inner, resume, None))
+    return inner.last_weights
 
 
 def _report(results: dict, folder: RunFolder) -> None:
@@ -59,5 +76,7 @@ def _report(results: dict, folder: RunFolder) -> None:
     if "held_out_rendered_mm" in results:
         errors = ", ".join(f"{name} {mm:.1f}" for name, mm in results["held_out_rendered_mm"].items())
         lines.append(f"held-out rendered hands, mean joint error in mm: {errors}")
-    lines.append(f"results {folder.results_file}   pictures {folder.pictures}   tensorboard --logdir {folder.path / 'tensorboard'}")
+    lines.append(f"results      {folder.results_file}")
+    lines.append(f"pictures     {folder.pictures}")
+    lines.append(f"TensorBoard  tensorboard --logdir {folder.path}")
     sys.stdout.write("\n".join(lines) + "\n")

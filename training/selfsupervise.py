@@ -114,7 +114,10 @@ def joined(first: HandCrop, second: HandCrop) -> HandCrop:
     """Two batches of crops as one."""
     return HandCrop(
         torch.cat([first.depth, second.depth]),
-        Camera(torch.cat([first.camera.focal, second.camera.focal]), torch.cat([first.camera.principal, second.camera.principal])),
+        Camera(
+            torch.cat([first.camera.focal, second.camera.focal]),
+            torch.cat([first.camera.principal, second.camera.principal]),
+        ),
         torch.cat([first.centre_mm, second.centre_mm]),
         torch.cat([first.cube_mm, second.cube_mm]),
         torch.cat([first.crop_from_image, second.crop_from_image]),

@@ -12,13 +12,20 @@ from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.checkpoint import fill_module, load_weights
+from util.errors import UserError
 from util.settings import from_plain
 
 
 def make_fabric(experiment: Experiment) -> Fabric:
-    """Device and launch as the experiment says; float32 outside the network's own autocast."""
-    fabric = Fabric(accelerator=experiment.device, devices=1, precision="32-true")
-    fabric.launch()
+    """Device and launch as the experiment says; float32 outside the network's own autocast.
+
+    Raises UserError when there is no such device.
+    """
+    try:
+        fabric = Fabric(accelerator=experiment.device, devices=1, precision="32-true")
+        fabric.launch()
+    except RuntimeError as error:
+        raise UserError(f"The device {experiment.device} is not at hand ({error}): choose --device auto.") from error
     torch.manual_seed(experiment.seed)
     return fabric
 
@@ -39,7 +46,7 @@ def make_network(
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")
-    return network.to(fabric.device, memory_format=torch.channels_last), layer
+    return network.to(fabric.device).to(memory_format=torch.channels_last), layer  # type: ignore[call-overload]
 
 
 def make_rendered(experiment: Experiment) -> RenderedHands:

@@ -49,7 +49,9 @@ def part_labels(sample: HandSample, output: StageOutput, spheres: HandSpheres) -
     return torch.where(crop.foreground[:, 0], labels.view(-1, crop.size, crop.size), -1)
 
 
-def show_outputs(writer: SummaryWriter, network: nn.Module, sample: HandSample, step: int, tag: str = "held_out") -> None:
+def show_outputs(
+    writer: SummaryWriter, network: nn.Module, sample: HandSample, step: int, tag: str = "held_out"
+) -> None:
     """Put such a picture into TensorBoard."""
     writer.add_image(tag, outputs_picture(network, sample), step, dataformats="HWC")
 

@@ -1,4 +1,4 @@
-"""Losses on rendered hands, whose joints, surface and parameters are known (Ren et al., TIP 2022, section on pre-training)."""
+"""Losses on rendered hands, whose joints, surface and parameters are known (Ren et al., TIP 2022)."""
 
 from dataclasses import dataclass
 

@@ -110,9 +110,7 @@ def pixel_to_model(output: StageOutput) -> Float[Tensor, ""]:
     return smooth_l1(output.joints_xyz - output.pixel_xyz.detach()).mean()
 
 
-def model_to_pixel(
-    observation: Observation, output: StageOutput, taught: Bool[Tensor, "b 21"]
-) -> Float[Tensor, ""]:
+def model_to_pixel(observation: Observation, output: StageOutput, taught: Bool[Tensor, "b 21"]) -> Float[Tensor, ""]:
     """The pixel branch follows the model branch's joints, held fixed, where `taught`."""
     wanted = observation.crop.uvd_from_xyz(output.joints_xyz.detach())
     return (smooth_l1(output.pixel_uvd - wanted).mean(-1) * taught).mean()
@@ -124,7 +122,7 @@ def fitting_joints(
 ) -> Bool[Tensor, "b 21"]:
     """Joints of which the model branch may teach the pixel branch.
 
-    The whole hand must fit (depth on common samples, distance of points, silhouette) and so must the joint's own part: its
+    The whole hand must fit (depth on common samples, distance of points, silhouette), and the joint's own part: its
     points near its surface, and the joint inside the silhouette. looseness: factor on the distances, 1 = as published.
     """
     crop = observation.crop
@@ -138,7 +136,9 @@ def fitting_joints(
     joint_fits = torch.cat([joint_fits, part_fits[:, [part - 1 for part in TIP_PARTS]]], 1)
     outside = outside_at(observation, crop.uvd_from_xyz(output.joints_xyz)[..., :2])
     rendered = fit.rendered < COMMON_BOX
-    overlap = (rendered & observation.hand).flatten(1).sum(1) / (rendered | observation.hand).flatten(1).sum(1).clamp_min(1)
+    overlap = (rendered & observation.hand).flatten(1).sum(1) / (rendered | observation.hand).flatten(1).sum(
+        1
+    ).clamp_min(1)
     whole = depth_fits & surface_fits & (overlap > config.fit_iou) & observation.seen
     return whole.unsqueeze(1) & joint_fits & (outside < config.fit_outside)
 
