@@ -33,7 +33,8 @@ def test_frames_agree_with_the_published_numbers(shared: Path) -> None:
 
 def test_joints_of_the_published_render(shared: Path) -> None:
     known = np.load(shared / "reference/render.npz")
-    camera = Camera.of(*(float(value) for value in known["camera"]))
+    fx, fy, cx, cy = (float(value) for value in known["camera"])
+    camera = Camera.of(fx, fy, cx, cy)
     crop = empty_crop(camera, _tensor(known["center_mm"]), _tensor(known["cube_mm"]))
     assert torch.allclose(crop.crop_from_image, _tensor(known["crop_from_image"]), rtol=1e-6, atol=1e-5)
     assert torch.allclose(crop.uvd_from_xyz(_tensor(known["joint_xyz"])), _tensor(known["joint_uvd"]), atol=1e-5)
@@ -43,7 +44,7 @@ def test_joints_of_the_published_render(shared: Path) -> None:
 def test_real_frame_crop_as_published(shared: Path, index: int) -> None:
     folder = shared / "reference/datasets/nyu"
     known = np.load(folder / "expected_test_view0.npz")
-    stored = cv2.imread(str(folder / f"test/depth_1_{index + 1:07d}.png")).astype(np.float32)
+    stored = np.asarray(cv2.imread(str(folder / f"test/depth_1_{index + 1:07d}.png")), np.float32)
     depth = stored[..., 0] + 256 * stored[..., 1]
     crop = crop_frame(depth, Camera.of(*NYU), _tensor(known["center_mm"][index]), _tensor(known["cube_mm"][index]))
     different = (crop.depth - _tensor(known["image"][index])).abs() > 1e-4
