@@ -22,6 +22,8 @@ TARGET_SHARE = 0.25
 
 # Fingers that several postures share.
 _CURLED: Finger = (86, 0, 104, 66)
+# A curled index bends its tip away from the web of the thumb.
+_CURLED_INDEX: Finger = (87, 0, 104, 77)
 _HALF: Finger = (45, 0, 60, 36)
 _HOOKED: Finger = (8, 0, 88, 55)
 _SOFT: Finger = (22, 0, 30, 16)
@@ -82,14 +84,14 @@ POSTURES: dict[str, Posture] = {
     "two_together": Posture(_THUMB_ACROSS, _FLAT, _FLAT, _CURLED, _CURLED),
     "three_together": Posture(_THUMB_TO_PINKY, _FLAT, _FLAT, _FLAT, _CURLED),
     # Signs.
-    "fist": Posture(_THUMB_CLENCHED, _CURLED, _CURLED, _CURLED, _CURLED),
-    "fist_thumb_side": Posture((25, 28, 25, 7, 43), _CURLED, _CURLED, _CURLED, _CURLED),
-    "thumb_up": Posture((10, 50, 0, -5, -10), _CURLED, _CURLED, _CURLED, _CURLED),
+    "fist": Posture(_THUMB_CLENCHED, _CURLED_INDEX, _CURLED, _CURLED, _CURLED),
+    "fist_thumb_side": Posture((25, 28, 25, 7, 43), _CURLED_INDEX, _CURLED, _CURLED, _CURLED),
+    "thumb_up": Posture((10, 50, 0, -5, -10), _CURLED_INDEX, _CURLED, _CURLED, _CURLED),
     "gun": Posture((12, 50, 0, -5, -10), _straight(0), _straight(0), _CURLED, _CURLED),
-    "call": Posture((18, 52, 0, -5, -8), _CURLED, _CURLED, _CURLED, _straight(-20)),
+    "call": Posture((18, 52, 0, -5, -8), _CURLED_INDEX, _CURLED, _CURLED, _straight(-20)),
     "rock": Posture((43, 16, 36, 40, 38), _straight(8), _CURLED, _CURLED, _straight(-15)),
     "spider": Posture((18, 50, 0, 0, 0), _straight(8), _CURLED, _CURLED, _straight(-15)),
-    "pinky_up": Posture(_THUMB_CLENCHED, _CURLED, _CURLED, _CURLED, _straight(-8)),
+    "pinky_up": Posture(_THUMB_CLENCHED, _CURLED_INDEX, _CURLED, _CURLED, _straight(-8)),
     "crooked_index": Posture(_THUMB_OVER, (25, 2, 75, 45), _CURLED, _CURLED, _CURLED),
     # Pinches.
     "pinch": Posture((39, 9, 43, 10, -15), (54, 4, 45, 13), (50, 0, 50, 28), (52, -2, 52, 30), (52, -4, 50, 28)),

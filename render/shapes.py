@@ -17,28 +17,33 @@ SPLIT_AT = 0.5
 def on_target_side(config: SamplerConfig, shape: Float[Tensor, "*batch 10"]) -> Bool[Tensor, "*batch"]:
     """Whether shape coefficients lie on the demo's side of shape space."""
     spread = torch.tensor(config.shape_sd).clamp_min(1e-12)
-    return (shape.double() / spread.double()) @ _direction().double() > SPLIT_AT
+    return (shape / spread) @ _direction() > SPLIT_AT
 
 
 def draw_shapes(config: SamplerConfig, n: int, generator: torch.Generator) -> Float[Tensor, "n 10"]:
     """Normally distributed coefficients, cut at `shape_limit` spreads, on the side that the settings allow.
 
-    Raises UserError when `shape_sd` has not ten entries, or is 0 along the whole direction between the sides.
+    Raises UserError when `shape_sd` has not ten entries, or leaves one side without hands.
     """
     spread = torch.tensor(config.shape_sd)
     if spread.shape != (N_SHAPE,):
         raise UserError(f"sampler.shape_sd has {len(config.shape_sd)} entries: give {N_SHAPE}, one a coefficient.")
+    units = _units(config, n, generator)
+    if config.shapes == "all":
+        return units * spread
     direction = _direction()
-    limit = config.shape_limit
-    units = _cut_normal(torch.full((n, N_SHAPE), -limit), torch.full((n, N_SHAPE), limit), generator)
-    if config.shapes != "all":
-        if bool(((spread == 0) & (direction != 0)).any()):
-            raise UserError("sampler.shapes can be split only where shape_sd is positive for coefficients 1, 3 and 4.")
-        low, high = (SPLIT_AT, limit) if config.shapes == "target" else (-limit, SPLIT_AT)
-        margin = 1e-3  # rounding must not carry a hand across
-        along = _cut_normal(torch.full((n, 1), low + margin), torch.full((n, 1), high - margin), generator)
-        units = units + (along - units @ direction[:, None]) * direction
+    if bool(((spread == 0) & (direction != 0)).any()) or config.shape_limit < 1:
+        raise UserError(
+            "sampler.shapes cannot be split: give coefficients 1, 3, 4 a positive shape_sd and shape_limit at least 1."
+        )
+    while len(wrong := ((units @ direction > SPLIT_AT) != (config.shapes == "target")).nonzero().squeeze(1)):
+        units[wrong] = _units(config, len(wrong), generator)
     return units * spread
+
+
+def _units(config: SamplerConfig, n: int, generator: torch.Generator) -> Tensor:
+    limit = torch.full((n, N_SHAPE), config.shape_limit)
+    return _cut_normal(-limit, limit, generator)
 
 
 def draw_scales(config: SamplerConfig, n: int, generator: torch.Generator) -> Float[Tensor, "n 1"]:

@@ -15,6 +15,19 @@ from render.spheres import N_PALM, HandSpheres
 STEPS = (0.3,) * 5 + (0.8,) * 4
 """Share of an overlap that each step would remove if one joint acted alone; gentle first: tips keep touching."""
 _SLACK_M = 5e-4
+_WEB = (
+    (0.6, 0.8, 0.3, 0.75),
+    (0.6, 0.8, 0.5, 0.75),
+    (0.6, 0.8, 0.7, 0.75),
+    (0.75, 0.8, 0.5, 0.6),
+    (0.75, 0.8, 0.7, 0.6),
+)
+"""Spheres of the web between index and thumb: how far along the index's metacarpal, along the thumb's, from the first
+to the second, and the size against the palm's sphere next to the index's knuckle. They lie inside most postures."""
+_FIXED = len(_WEB) + N_PALM
+"""Spheres of web and palm, which come before those of the fingers and are not pushed."""
+_INDEX_PALM = 4
+"""The sphere of the palm next to the index's knuckle."""
 _LAST = [N_PALM + 9 * finger + 8 for finger in range(5)]
 """The last sphere of each finger: it ends short of the tip, so that another is added there for the check."""
 _TIP_AT, _TIP_SIZE = 0.85, 0.9
@@ -30,7 +43,7 @@ class Untangler:
         self.anatomy = anatomy
         self._layer = layer
         self._spheres = HandSpheres(layer)
-        self._blend, pairs, self._moves = _with_tips(self._spheres, anatomy.rest_joints)
+        self._blend, pairs, self._moves = _more_spheres(self._spheres, anatomy.rest_joints)
         straight = torch.zeros(1, 15, 3, dtype=anatomy.rest.dtype)
         straight[:, 12, :2] = torch.tensor([0.4, 0.8])
         # Knuckles and webs overlap in every hand: what a flat hand does is allowed, and `touch_mm` more.
@@ -41,29 +54,30 @@ class Untangler:
             _overlap(self._centres(straight, shape), bare), _overlap(self._centres(anatomy.rest[None], shape), bare)
         ).squeeze(0)
         # Pairs that may touch as they like get an allowance larger than any hand.
-        self._allowed = torch.where(pairs[N_PALM:], usual + touch_mm / 1000, torch.ones(()))
+        self._allowed = torch.where(pairs[_FIXED:], usual + touch_mm / 1000, torch.ones(()))
         give = torch.full((15, 3), _HINGE_GIVE)
         give[:, FLEXION] = 1.0
         give[::3, SPREAD] = 1.0
         self._give = give
 
-    def radii(self, shape: Float[Tensor, "n 10"]) -> Float[Tensor, "n 71"]:
+    def radii(self, shape: Float[Tensor, "n 10"]) -> Float[Tensor, "n 76"]:
         """Sphere radii of shaped hands at rest, metres."""
         layer = self._layer
         vertices = layer.template + (shape @ layer.shapedirs).unflatten(-1, (-1, 3))
         joints = self.anatomy.rest_joints + (shape @ self.anatomy.shape_joints).unflatten(-1, (21, 3))
         radii = self._spheres.radii(joints, vertices, 1000.0)
-        return torch.cat([radii, _TIP_SIZE * radii[:, _LAST]], -1)
+        web = radii[:, _INDEX_PALM : _INDEX_PALM + 1] * torch.tensor([size for *_, size in _WEB])
+        return torch.cat([web, radii, _TIP_SIZE * radii[:, _LAST]], -1)
 
     def free(
-        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 76"]
     ) -> Bool[Tensor, "n"]:
         """Whether no pair of spheres overlaps by more than allowed, half a millimetre of slack aside."""
         overlap = _overlap(self._centres(angles, shape), _reach(radii) - self._allowed)
         return overlap.flatten(1).amax(1) <= _SLACK_M
 
     def untangle(
-        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 71"]
+        self, angles: Float[Tensor, "n 15 3"], shape: Float[Tensor, "n 10"], radii: Float[Tensor, "n 76"]
     ) -> tuple[Float[Tensor, "n 15 3"], Bool[Tensor, "n"]]:
         """Angles with overlaps pushed apart, within limits, and which hands ended free."""
         angles = angles.clone()
@@ -85,12 +99,12 @@ class Untangler:
         return self._blend @ self.anatomy.keypoints(self.anatomy.rotations(angles), shape)
 
     def _step(self, angles: Tensor, shape: Tensor, overlap: Tensor, reach: Tensor) -> Tensor:
-        """Change of the angles (n, 15, 3) that these overlaps (n, 50 finger spheres, 71 spheres) ask for."""
+        """Change of the angles (n, 15, 3) that these overlaps (n, 50 finger spheres, 76 spheres) ask for."""
         anatomy = self.anatomy
         rotations = anatomy.rotations(angles)
         keypoints = anatomy.keypoints(rotations, shape)
         everything = self._blend @ keypoints
-        centres = everything[:, N_PALM:]
+        centres = everything[:, _FIXED:]
         distance = (reach - overlap).clamp_min(1e-4)  # where there is an overlap; elsewhere the pull is 0 anyway
         pull = overlap / distance
         force = centres * pull.sum(-1, keepdim=True) - pull @ everything  # away from whatever is too near
@@ -121,28 +135,36 @@ class Untangler:
 
 
 def _reach(radii: Tensor) -> Tensor:
-    """Distance (n, 50, 71) at which the spheres of fingers and all spheres touch."""
-    return radii[:, N_PALM:].unsqueeze(-1) + radii.unsqueeze(-2)
+    """Distance (n, 50, 76) at which the spheres of fingers and all spheres touch."""
+    return radii[:, _FIXED:].unsqueeze(-1) + radii.unsqueeze(-2)
 
 
 def _overlap(centres: Tensor, reach: Tensor) -> Tensor:
-    """How much nearer than their reach spheres of fingers are to all spheres, (n, 50, 71)."""
-    distance = torch.cdist(centres[:, N_PALM:], centres, compute_mode="donot_use_mm_for_euclid_dist")
+    """How much nearer than their reach spheres of fingers are to all spheres, (n, 50, 76)."""
+    distance = torch.cdist(centres[:, _FIXED:], centres, compute_mode="donot_use_mm_for_euclid_dist")
     return (reach - distance).clamp_min(0)
 
 
-def _with_tips(spheres: HandSpheres, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres from keypoints (71, 21), pairs that must not overlap (71, 71), finger spheres a joint moves (15, 50).
+def _more_spheres(spheres: HandSpheres, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres from keypoints (76, 21), pairs that must not overlap (76, 76), finger spheres a joint moves (15, 50).
 
-    A joint moves the spheres of its own bone, but for the one on the joint, and those of the bones beyond.
+    Five spheres fill the web between index and thumb, which the 66 leave open, and one each the finger tips. A joint
+    moves the spheres of its own bone, but for the one on the joint, and those of the bones beyond.
     """
-    tips = torch.zeros(len(_LAST), 21).to(like)
+    web, tips = torch.zeros(len(_WEB), 21).to(like), torch.zeros(len(_LAST), 21).to(like)
+    for row, (index, thumb, share, _) in zip(web, _WEB, strict=True):
+        row[0], row[1] = (1 - share) * (1 - index), (1 - share) * index
+        row[13], row[14] = share * (1 - thumb), share * thumb
     moves = torch.zeros(15, N_PALM + 45).to(like)
     for finger in range(len(_LAST)):
         tips[finger, 3 + 3 * finger], tips[finger, 16 + finger] = 1 - _TIP_AT, _TIP_AT
         first = N_PALM + 9 * finger
         for bone in range(3):
             moves[3 * finger + bone, first + 3 * bone + 1 : first + 9] = 1
-    alike = [*range(N_PALM + 45), *_LAST]  # a tip may touch what the sphere before it may touch
-    blend = torch.cat([spheres.blend.to(like), tips])
-    return blend, spheres.pair_mask[alike][:, alike], moves[:, alike[N_PALM:]]
+    # A sphere added may touch what the one it is like may touch; the web, the thumb too.
+    alike = [*[_INDEX_PALM] * len(_WEB), *range(N_PALM + 45), *_LAST]
+    pairs = spheres.pair_mask[alike][:, alike]
+    of_thumb = torch.tensor([sphere >= N_PALM + 36 for sphere in alike])
+    pairs[: len(_WEB), of_thumb] = pairs[of_thumb, : len(_WEB)] = False
+    blend = torch.cat([web, spheres.blend.to(like), tips])
+    return blend, pairs, moves[:, alike[_FIXED:]]

@@ -185,8 +185,9 @@ def test_paths_split_without_leak() -> None:
 
 
 def test_drawn_paths_and_shapes_stay_on_their_side(layer: HandLayer) -> None:
-    for side, on_target in (("pretrain", False), ("target", True)):
-        config = SamplerConfig(paths=side, shapes=side)
+    sides = (SamplerConfig(paths="pretrain", shapes="pretrain"), SamplerConfig(paths="target", shapes="target"))
+    for config in sides:
+        side, on_target = config.paths, config.shapes == "target"
         hands = HandSampler(layer, config).sample(64, _generator())
         assert (on_target_side(config, hands.shape) == on_target).all()
         names = list(POSTURES)
@@ -217,6 +218,13 @@ def test_views_cover_what_a_sensor_sees(sampler: HandSampler, layer: HandLayer) 
         assert share.float().mean() > 0.08
     turn = torch.atan2(forward[:, 0], -forward[:, 1])
     assert torch.histc(turn, 8, -torch.pi, torch.pi).min() > 40
+
+
+def test_shapes_that_cannot_be_split_are_refused() -> None:
+    flat = (1.0,) * 4 + (0.0,) * 6
+    for config in (SamplerConfig(shapes="target", shape_limit=0.5), SamplerConfig(shapes="target", shape_sd=flat)):
+        with pytest.raises(UserError, match="cannot be split"):
+            draw_shapes(config, 2, _generator())
 
 
 def test_works_for_another_model_in_its_own_pose_basis(shared: Path) -> None:
