@@ -36,7 +36,7 @@ CONTACT_MM = 30.0
 """A border contact shorter than this is a finger's."""
 ARM_RADIUS_MM = 16.0
 """Behind an arm's contact the blob is at least twice this thick."""
-PALM_TO_CUT_MM = (50.0, 80.0, 90.0)
+PALM_TO_CUT_MM = (60.0, 90.0, 100.0)
 """Least, usual and greatest distance from the palm's centre to the cut; a hand model ends 30 mm behind its wrist."""
 NARROWER = 0.93
 """The wrist shows when its slice is narrower than the usual one by this factor."""
@@ -196,8 +196,7 @@ class _Blob:
 
     def mean(self, part: np.ndarray) -> np.ndarray:
         """(3,) mean point of a part."""
-        # one product instead of a masked mean: five times as fast, and this is most of the work
-        return part.ravel().astype(np.float32) @ self.points.reshape(-1, 3) / part.sum()
+        return np.array(cv2.mean(self.points, part.view(np.uint8))[:3], np.float32)
 
 
 def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -232,8 +231,10 @@ def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
     palm = _palm(blob, region, start)
     reach = float(np.linalg.norm(palm - start))
     axis = (palm - start) / max(reach, 1e-3)
-    behind = reach - (blob.points - start) @ axis
-    back = region & (behind > _wrist(region, behind, blob.points @ _sideways(axis)))
+    # not numpy's matrix product: its threads fight with those of the other processes that prepare frames
+    along, across = cv2.split(cv2.transform(blob.points, np.stack([axis, _sideways(axis)])))
+    behind = reach + float(start.dot(axis)) - np.asarray(along)
+    back = region & (behind > _wrist(region, behind, np.asarray(across)))
     _, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
     forearm = back & np.isin(labels, np.unique(labels[contact & back]))
     if not seen_beyond and forearm.sum() > BOXED_ARM * region.sum():
@@ -267,10 +268,10 @@ def _palm(blob: _Blob, region: np.ndarray, arm: np.ndarray | None) -> np.ndarray
     """(3,) centre of the thickest place; with the arm's end known, rather a place away from it than a thick forearm."""
     points = blob.points
     if arm is not None:
-        away = np.linalg.norm(points - arm, axis=-1)
+        away = _distance(points, arm)
         worth = np.minimum(blob.thickness, PALM_RADIUS_MM) + FAR_FROM_ARM * away
         rough = points.reshape(-1, 3)[int(np.argmax(np.where(region, worth, -1)))]
-        region = region & (np.linalg.norm(points - rough, axis=-1) <= 2 * PALM_RADIUS_MM)
+        region = region & (_distance(points, rough) <= 2 * PALM_RADIUS_MM)
     return points.reshape(-1, 3)[int(np.argmax(np.where(region, blob.thickness, -1)))]
 
 
@@ -288,6 +289,12 @@ def _wrist(region: np.ndarray, behind_mm: np.ndarray, across_mm: np.ndarray) -> 
         return usual
     narrowest = min(width, key=lambda edge: width[edge])
     return narrowest + SLICE_MM / 2 if width[narrowest] < NARROWER * width.get(usual, np.inf) else usual
+
+
+def _distance(points: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """(h, w) distance of (h, w, 3) points to one of them; several times as fast as numpy's norm."""
+    x, y, z = (points[..., k] - to[k] for k in range(3))
+    return np.sqrt(x * x + y * y + z * z)
 
 
 def _sideways(axis: np.ndarray) -> np.ndarray:
