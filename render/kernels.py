@@ -1,8 +1,8 @@
 """The one place where warp is set up; its kernels run on torch tensors, on their device and in torch's stream."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 import warp as wp
@@ -14,28 +14,34 @@ wp.config.log_level = wp.LOG_WARNING
 
 
 def as_warp(tensor: Tensor, dtype: type) -> wp.array:
-    """The tensor's memory as a warp array, without a copy if it is contiguous; starts warp at the first use.
+    """The memory of a contiguous tensor as a warp array.
 
     Raises:
+        ValueError: if the tensor is not contiguous.
         RuntimeError: if the types do not match, or warp cannot work on the tensor's device (it knows CPU and CUDA).
     """
+    if not tensor.is_contiguous():
+        raise ValueError("A kernel works on the tensor's own memory, which has to be contiguous.")
+    return wp.from_torch(tensor, dtype=dtype, requires_grad=False)
+
+
+def run(work: Callable[[slice], None], batch: int, like: Tensor) -> None:
+    """Let `work` launch kernels on slices of the batch, on the device of `like`; starts warp at the first use.
+
+    On a CPU a kernel runs in the thread that launches it, so the batch is dealt out to as many threads as torch has.
+    On CUDA there is one slice, and the kernels take their turn among torch's own work in its current stream.
+    """
     wp.init()
-    return wp.from_torch(tensor.contiguous(), dtype=dtype, requires_grad=False)
-
-
-@contextmanager
-def stream_of(tensor: Tensor) -> Iterator[None]:
-    """Within it, warp's work on the tensor's device takes its turn among torch's (a CPU has no streams to mind)."""
-    if tensor.is_cuda:
-        wp.init()
-        with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(tensor.device)), sync_enter=False):
-            yield
-    else:
-        yield
-
-
-def launch(kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: Sequence[Any], like: Tensor) -> None:
-    """Run a kernel on the device of `like`, in torch's current stream."""
-    wp.init()
-    with stream_of(like):
-        wp.launch(kernel, dim=dim, inputs=list(inputs), device=wp.device_from_torch(like.device))
+    if like.is_cuda:
+        stream = wp.stream_from_torch(torch.cuda.current_stream(like.device))
+        with wp.ScopedDevice(wp.device_from_torch(like.device)), wp.ScopedStream(stream, sync_enter=False):
+            work(slice(0, batch))
+        return
+    count = min(torch.get_num_threads(), batch)
+    if count <= 1:
+        work(slice(0, batch))
+        return
+    bounds = [batch * number // count for number in range(count + 1)]
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, slice(*pair)) for pair in pairwise(bounds)]:
+            done.result()

@@ -13,7 +13,7 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from render.kernels import as_warp, launch
+from render.kernels import as_warp, run
 
 # Bits of the float32 infinity, above those of every number.
 INFINITY_BITS = wp.constant(0x7F800000)
@@ -33,7 +33,13 @@ def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> I
     batch, n_faces = corners.shape[:2]
     # The low word of the largest int64 reads -1.
     keys = corners.new_full((batch, height, width), torch.iinfo(torch.int64).max, dtype=torch.int64)
-    launch(_keep_nearest, (batch, n_faces), [as_warp(corners, wp.vec3d), as_warp(keys, wp.int64)], like=corners)
+    corners = corners.contiguous()
+
+    def draw(items: slice) -> None:
+        arrays = [as_warp(corners[items], wp.vec3d), as_warp(keys[items], wp.int64)]
+        wp.launch(_keep_nearest, dim=(items.stop - items.start, n_faces), inputs=arrays, device=arrays[0].device)
+
+    run(draw, batch, like=corners)
     return keys.view(torch.int32)[..., ::2]
 
 

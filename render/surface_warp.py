@@ -17,7 +17,7 @@ import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from render.kernels import as_warp, launch, stream_of
+from render.kernels import as_warp, run
 
 wp.set_module_options({"enable_backward": False})
 
@@ -61,12 +61,16 @@ def nearest_faces(
 
     ids = torch.arange(batch * n_faces * 3, dtype=torch.int32, device=corners.device)
     rows = torch.empty(points.shape[:2], dtype=torch.int32, device=points.device)
-    with stream_of(corners):
-        mesh = wp.Mesh(as_warp(moved_corners.view(-1, 3), wp.vec3), as_warp(ids, wp.int32))
-        inputs = [mesh.id, as_warp(moved_points.view(-1, 3), wp.vec3), as_warp(rows.view(-1), wp.int32)]
-        launch(_nearest, rows.numel(), inputs, like=corners)
-        # Freed in the same stream, after the query.
-        del mesh
+
+    def query(items: slice) -> None:
+        at, out = moved_points[items].view(-1, 3), rows[items].view(-1)
+        triangles = moved_corners[items].view(-1, 3)
+        # It lives to the end of this function, where it is freed in the stream that ran the query.
+        mesh = wp.Mesh(as_warp(triangles, wp.vec3), as_warp(ids[: len(triangles)], wp.int32))
+        inputs = [mesh.id, as_warp(at, wp.vec3), items.start * n_faces, as_warp(out, wp.int32)]
+        wp.launch(_nearest, dim=len(out), inputs=inputs, device=mesh.device)
+
+    run(query, batch, like=corners)
     # A point of a cell without usable triangles meets those of another one.
     own = (rows >= 0) & (cell_of_face.view(-1)[rows.clamp(min=0)] == cell_of_point)
     return torch.where(own, rows % n_faces, -1)
@@ -83,10 +87,10 @@ def _cells(count: int, like: Tensor) -> Float[Tensor, "{count} 3"]:
 
 
 @wp.kernel
-def _nearest(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), rows: wp.array(dtype=wp.int32)):
+def _nearest(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), first_row: wp.int32, rows: wp.array(dtype=wp.int32)):
     i = wp.tid()
     rows[i] = -1
     if wp.isfinite(points[i]):
         query = wp.mesh_query_point_no_sign(mesh, points[i], 1.0e12)
         if query.result:
-            rows[i] = query.face
+            rows[i] = first_row + query.face
