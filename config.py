@@ -206,6 +206,8 @@ class OptimConfig:
     """Largest gradient norm."""
     average: float = 0.998
     """Decay of the moving average of weights that is tested and saved."""
+    first_stage_steps: int = 0
+    """Pre-training: so many steps train the first stage alone, nearly twice as fast; the second starts on good maps."""
     log_every: int = 50
     """Steps between TensorBoard scalars."""
     check_every: int = 500
@@ -288,7 +290,7 @@ _ALL = (
         name="pretrain-compact",
         about="the compact network on rendered hands",
         phase="pretrain",
-        optim=OptimConfig(steps=7500, warmup=300),
+        optim=OptimConfig(steps=9000, warmup=300, first_stage_steps=5500),
     ),
     Experiment(
         name="shrec-train",

@@ -15,7 +15,7 @@ from config import NetworkConfig
 from dataloader.crop import HandCrop, normalised_depth
 from model.backbone import Encoder, Stem, initialise
 from model.model_branch import HandEstimate, JointsHead, LinearHead
-from model.offset_maps import Cells, read_maps, write_maps
+from model.offset_maps import Cells, read_maps, read_rows, write_maps
 from model.pixel_branch import PixelBranch
 from render.hand_layer import HandLayer
 from render.rasterise import rasterise
@@ -24,10 +24,10 @@ from render.rasterise import rasterise
 class StageOutput(NamedTuple):
     """What one stage says about a batch of crops."""
 
-    maps: Float[Tensor, "b cells 84"]
-    """Offset and closeness maps, cell by cell."""
+    rows: Float[Tensor, "n 84"]
+    """Offset and closeness maps at the foreground cells of all crops (`cells.at_seen`)."""
     cells: Cells
-    """The cells those maps live on."""
+    """The cells of the maps."""
     pixel_uvd: Float[Tensor, "b 21 3"]
     """Joints of the pixel branch."""
     pixel_xyz: Float[Tensor, "b 21 3"]
@@ -38,6 +38,21 @@ class StageOutput(NamedTuple):
     """Surface of the model branch's hand."""
     joints_xyz: Float[Tensor, "b 21 3"]
     """Joints of the model branch's hand."""
+
+    def split(self, at: int) -> tuple["StageOutput", "StageOutput"]:
+        """The answers for the first `at` crops, and for the rest."""
+        return self._part(0, at), self._part(at, len(self.pixel_uvd))
+
+    def _part(self, start: int, stop: int) -> "StageOutput":
+        n = self.cells.uvd.shape[1]
+        inside = (self.cells.seen >= start * n) & (self.cells.seen < stop * n)
+        cells = Cells(
+            self.cells.uvd[start:stop], self.cells.foreground[start:stop], self.cells.seen[inside] - start * n
+        )
+        hand = HandEstimate(*(value[start:stop] for value in self.hand))
+        joints = (value[start:stop] for value in (self.pixel_uvd, self.pixel_xyz))
+        model = (value[start:stop] for value in (self.vertices_xyz, self.joints_xyz))
+        return StageOutput(self.rows[inside], cells, *joints, hand, *model)
 
 
 class Stage(nn.Module):
@@ -91,15 +106,15 @@ class DualBranchNetwork(nn.Module):
         half = crop.cube_mm[:, 2:] / 2
         return half if self.config.unit_mm is None else torch.full_like(half, self.config.unit_mm)
 
-    def forward(self, crop: HandCrop) -> list[StageOutput]:
-        """Both stages' answers, first stage first."""
+    def forward(self, crop: HandCrop, stages: int | None = None) -> list[StageOutput]:
+        """The stages' answers, first stage first; stages: how many to compute, all by default."""
         depth = crop.depth.contiguous(memory_format=torch.channels_last)
         with self._autocast(depth):
             stem = self.stem(depth)
             decoded, offsets, closeness, pooled = self.stages[0](stem)
         cells = Cells.of(crop.depth, offsets.shape[-1])
         outputs = [self._read(0, crop, cells, offsets, closeness, pooled)]
-        if self.config.stages == 2:
+        if (stages or self.config.stages) == 2:
             rendered = self._model_maps(crop, outputs[0], offsets.shape[-1]).to(offsets.dtype)
             with self._autocast(depth):
                 fused = self.fusion(torch.cat([stem, decoded, offsets, closeness, rendered], 1))
@@ -114,12 +129,13 @@ class DualBranchNetwork(nn.Module):
         self, stage: int, crop: HandCrop, cells: Cells, offsets: Tensor, closeness: Tensor, pooled: Tensor
     ) -> StageOutput:
         """Maps and pooled features -> joints and hand, in float32."""
-        maps = torch.cat([offsets, closeness], 1).permute(0, 2, 3, 1).flatten(1, 2).float()
-        pixel_uvd = read_maps(maps, cells, foreground_only=self.config.foreground_softmax)
+        maps = torch.cat([offsets, closeness], 1).permute(0, 2, 3, 1).flatten(1, 2)
+        rows = cells.at_seen(maps).float()
+        pixel_uvd = read_rows(rows, cells) if self.config.foreground_softmax else read_maps(maps.float(), cells)
         pixel_xyz = crop.xyz_from_uvd(pixel_uvd)
         hand = self.stages[stage].head(pooled.float(), pixel_xyz)  # type: ignore[operator]
         vertices_xyz, joints_xyz = hand.mesh_xyz(self.layer, self.unit_mm(crop))
-        return StageOutput(maps, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
+        return StageOutput(rows, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
 
     @torch.no_grad()
     def _model_maps(self, crop: HandCrop, output: StageOutput, side: int) -> Float[Tensor, "b 84 s s"]:

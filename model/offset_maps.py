@@ -8,7 +8,7 @@ p + (0.8 - 0.8 closeness) x offset (AWR, Huang et al., AAAI 2020; DSF, Ren et al
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 N_JOINTS = 21
@@ -24,17 +24,36 @@ class Cells(NamedTuple):
     """The coarse grid of a batch of crops: each cell's own uvd, and which cells see something."""
 
     uvd: Float[Tensor, "b cells 3"]
+    """Where each cell is."""
     foreground: Bool[Tensor, "b cells"]
+    """Cells on something."""
+    seen: Int[Tensor, " n"]
+    """Numbers (crop x cells + cell) of the foreground cells, ascending: what maps are stored and compared at."""
 
     @staticmethod
     def of(depth: Float[Tensor, "b 1 size size"], cells: int) -> "Cells":
         """cells: the side of the map. Depth is every (size / cells)-th pixel from index 0, as published."""
         step = depth.shape[-1] // cells
-        coarse = depth[:, 0, ::step, ::step].float()
+        coarse = depth[:, 0, ::step, ::step]
+        coarse = coarse if coarse.dtype == torch.float64 else coarse.float()
         axis = (torch.arange(cells, device=depth.device, dtype=coarse.dtype) + 0.5) / (cells / 2) - 1
         v, u = torch.meshgrid(axis, axis, indexing="ij")
         uvd = torch.stack([u.expand_as(coarse), v.expand_as(coarse), coarse], -1).flatten(1, 2)
-        return Cells(uvd, uvd[..., 2] < FOREGROUND)
+        foreground = uvd[..., 2] < FOREGROUND
+        return Cells(uvd, foreground, foreground.flatten().nonzero().squeeze(1))
+
+    @property
+    def crop_of_seen(self) -> Int[Tensor, " n"]:
+        """Which crop of the batch each foreground cell is in."""
+        return torch.div(self.seen, self.uvd.shape[1], rounding_mode="floor")
+
+    def uvd_of_seen(self) -> Float[Tensor, "n 3"]:
+        """Where the foreground cells are."""
+        return self.uvd.flatten(0, 1).index_select(0, self.seen)
+
+    def at_seen(self, maps: Float[Tensor, "b cells c"]) -> Float[Tensor, "n c"]:
+        """Rows of maps at the foreground cells."""
+        return maps.flatten(0, 1).index_select(0, self.seen)
 
 
 def write_maps(
@@ -62,24 +81,35 @@ def _vectors(offset: Tensor, foreground: Tensor, kernel: float) -> Tensor:
     return torch.cat([offset.flatten(-2), closeness * inside], -1)
 
 
-def read_maps(
-    maps: Float[Tensor, "b cells 84"],
-    cells: Cells,
-    kernel: float = KERNEL,
-    foreground_only: bool = False,
-) -> Float[Tensor, "b 21 3"]:
-    """Joints (uvd) off predicted maps.
+def read_maps(maps: Float[Tensor, "b cells 84"], cells: Cells, kernel: float = KERNEL) -> Float[Tensor, "b 21 3"]:
+    """Joints (uvd) off predicted maps, as published checkpoints need them read.
 
-    foreground_only: leave background cells out of the softmax. Published checkpoints keep them in, with offset and
-    closeness 0 and their own depth of 1. A crop without any foreground cell then reads the mean of all cells.
+    Background cells stay in the softmax, with offset and closeness 0 and their own depth of 1.
     """
     seen = cells.foreground.unsqueeze(-1)
-    offset = maps[..., : 3 * N_JOINTS].float().unflatten(-1, (N_JOINTS, 3)) * seen.unsqueeze(-1)
-    closeness = maps[..., 3 * N_JOINTS :].float() * seen
-    logits = SHARPNESS * closeness
-    if foreground_only:
-        logits = logits.masked_fill(~seen, -1e4)
-    weight = logits.softmax(1)
+    offset = maps[..., : 3 * N_JOINTS].unflatten(-1, (N_JOINTS, 3)) * seen.unsqueeze(-1)
+    closeness = maps[..., 3 * N_JOINTS :] * seen
+    weight = (SHARPNESS * closeness).softmax(1)
     reach = kernel * (1 - closeness)
     position = torch.einsum("bcj,bcx->bjx", weight, cells.uvd)
     return position + torch.einsum("bcj,bcjx->bjx", weight * reach, offset)
+
+
+def read_rows(rows: Float[Tensor, "n 84"], cells: Cells, kernel: float = KERNEL) -> Float[Tensor, "b 21 3"]:
+    """Joints (uvd) off maps at foreground cells alone: the softmax runs over those of each crop.
+
+    rows: `cells.at_seen(maps)`. A crop without a foreground cell reads the middle of its cube.
+    """
+    crop = cells.crop_of_seen
+    batch = len(cells.uvd)
+    offset, closeness = rows[:, : 3 * N_JOINTS].unflatten(-1, (N_JOINTS, 3)), rows[:, 3 * N_JOINTS :]
+    logits = SHARPNESS * closeness
+    with torch.no_grad():
+        top = logits.new_full((batch, N_JOINTS), -torch.inf)
+        top = top.scatter_reduce(0, crop.unsqueeze(1).expand_as(logits), logits, "amax").index_select(0, crop)
+    weight = (logits - top).exp()
+    total = weight.new_zeros(batch, N_JOINTS).index_add(0, crop, weight)
+    weight = weight / total.index_select(0, crop)
+    position = cells.uvd_of_seen().unsqueeze(1) + (kernel * (1 - closeness)).unsqueeze(-1) * offset
+    joints = rows.new_zeros(batch, 3 * N_JOINTS)
+    return joints.index_add(0, crop, (weight.unsqueeze(-1) * position).flatten(1)).unflatten(-1, (N_JOINTS, 3))

@@ -12,7 +12,7 @@ from config import COMPACT, FULL
 from dataloader.camera import Camera
 from dataloader.crop import HandCrop, empty_crop
 from model.network import DualBranchNetwork
-from model.offset_maps import Cells, read_maps, write_maps
+from model.offset_maps import Cells, read_maps, read_rows, write_maps
 from model.published import our_name
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
@@ -95,16 +95,44 @@ def test_written_maps_read_back_the_joints():
     crop = crops(3)
     cells = Cells.of(crop.depth, 32)
     joints = torch.rand(3, 21, 3, generator=torch.Generator().manual_seed(2)) - 0.5
-    back = read_maps(write_maps(joints, cells), cells, foreground_only=True)
+    back = read_rows(cells.at_seen(write_maps(joints, cells)), cells)
     assert (back - joints).abs().max() < 1e-3
 
 
 def test_maps_gradient_in_float64():
     crop = crops(1)
     cells = Cells.of(crop.depth, 4)
-    cells = Cells(cells.uvd.double(), cells.foreground)
+    cells = Cells(cells.uvd.double(), cells.foreground, cells.seen)
     joints = (torch.rand(1, 21, 3, dtype=torch.float64) - 0.5).requires_grad_()
     assert torch.autograd.gradcheck(lambda j: write_maps(j, cells), (joints,))
+    rows = (0.1 * torch.randn(len(cells.seen), 84, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: read_rows(r, cells), (rows,))
+
+
+def test_reading_foreground_rows_agrees_with_a_softmax_over_masked_maps():
+    cells = Cells.of(crops(2).depth, 32)
+    maps = torch.randn(2, 1024, 84, generator=torch.Generator().manual_seed(4))
+    rows = cells.at_seen(maps)
+    for k in range(2):
+        own = maps[k][cells.foreground[k]]
+        weight = (30 * own[:, 63:]).softmax(0)
+        reach = 0.8 * (1 - own[:, 63:])
+        point = cells.uvd[k][cells.foreground[k]].unsqueeze(1) + reach.unsqueeze(-1) * own[:, :63].unflatten(
+            -1, (21, 3)
+        )
+        slow = (weight.unsqueeze(-1) * point).sum(0)
+        assert torch.allclose(read_rows(rows, cells)[k], slow, atol=1e-4)
+
+
+def test_outputs_split_as_their_crops_do():
+    network = DualBranchNetwork(COMPACT, layer()).eval()
+    crop = crops(3)
+    with torch.no_grad():
+        first, rest = network(crop)[-1].split(1)
+        alone = network(crop.select(torch.tensor([1, 2])))[-1]
+    assert len(first.pixel_uvd) == 1
+    assert torch.allclose(rest.pixel_uvd, alone.pixel_uvd, atol=1e-3)
+    assert torch.equal(rest.cells.seen, alone.cells.seen) and rest.rows.shape == alone.rows.shape
 
 
 def test_a_crop_without_foreground_reads_finite_joints():
@@ -130,10 +158,10 @@ def test_variants_answer_and_learn(config):
     assert len(outputs) == config.stages
     total = torch.zeros(())
     for output in outputs:
-        assert output.maps.shape == (2, 32 * 32, 84) and output.vertices_xyz.shape == (2, 779, 3)
+        assert output.rows.shape == (len(output.cells.seen), 84) and output.vertices_xyz.shape == (2, 779, 3)
         assert output.hand.params().vector().shape == (2, 62)
         total = (
-            total + output.maps.square().mean() + output.joints_xyz.square().mean() + output.pixel_xyz.square().mean()
+            total + output.rows.square().mean() + output.joints_xyz.square().mean() + output.pixel_xyz.square().mean()
         )
     total.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())

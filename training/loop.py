@@ -66,7 +66,7 @@ class Loop:
         self.fabric = fabric
         self.network = network
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
         )
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.averaged = AveragedWeights(network, self.config.average)
@@ -86,7 +86,7 @@ class Loop:
     ) -> None:
         """Take the remaining steps.
 
-        losses: the phase's loss terms. judge: a score of the averaged network on held-out data, the lower the better; it
+        losses: the phase's loss terms. judge: a score of the averaged network on held-out data, lower is better; it
         chooses `best`. picture: writes images to TensorBoard.
         Raises UserError when a loss is not finite; the last checkpoint stays as it was.
         """

@@ -32,7 +32,8 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         sample = rendered.batch(experiment.optim.batch, generator).to(fabric.device)
-        return supervised_terms(loop.wrapped(sample.crop), sample, layer, experiment.supervised)
+        stages = 1 if step < experiment.optim.first_stage_steps else None
+        return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised)
 
     def judge(network: nn.Module, step: int) -> float:
         errors = held_out_errors(network, held_out)

@@ -1,5 +1,7 @@
 """Phase train: real crops without labels beside rendered hands with labels, in one batch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +52,7 @@ class SelfSupervision:
         self.prior = PosePrior(poses, experiment.unlabelled.prior_floor)
 
     def unlabelled_terms(
-        self, crop: HandCrop, outputs: list[StageOutput], step: int, generator: torch.Generator
+        self, crop: HandCrop, outputs: Sequence[StageOutput], step: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Unweighted terms of real crops: {term} for the last stage, stage1/{term} for the first of two.
 
@@ -94,7 +96,7 @@ class SelfSupervision:
         weights = {name: getattr(config, name.rpartition("/")[2]) * ramp for name in terms}
         return {f"real/{name}": weights[name] * value for name, value in terms.items() if weights[name] > 0}
 
-    def rendered_terms(self, sample, outputs: list[StageOutput]) -> dict[str, Tensor]:
+    def rendered_terms(self, sample, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
         """Weighted terms of rendered crops: as in pre-training, without the shape and scale terms, with collision."""
         config = self.experiment
         terms = supervised_terms(outputs, sample, self.layer, config.supervised)
@@ -124,17 +126,6 @@ def joined(first: HandCrop, second: HandCrop) -> HandCrop:
     )
 
 
-def split_outputs(outputs: list[StageOutput], at: int) -> tuple[list[StageOutput], list[StageOutput]]:
-    """The answers for the first `at` crops, and for the rest."""
-
-    def part(value, chosen: slice):
-        if isinstance(value, Tensor):
-            return value[chosen]
-        return type(value)(*(part(entry, chosen) for entry in value))
-
-    return [part(o, slice(0, at)) for o in outputs], [part(o, slice(at, None)) for o in outputs]
-
-
 def self_supervise(
     experiment: Experiment, loop: Loop, layer: HandLayer, rendered: RenderedHands, frames: FrameStore
 ) -> None:
@@ -160,7 +151,7 @@ def self_supervise(
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
         real = train.batch(chosen, generator, augment).to(device)
         outputs = loop.wrapped(joined(sample.crop, real.crop))
-        of_rendered, of_real = split_outputs(outputs, optim.batch)
+        of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)
         terms = terms_of.rendered_terms(sample, of_rendered)
         unlabelled = terms_of.unlabelled_terms(real.crop, of_real, step, generator)
         return terms | terms_of.weighted(unlabelled, step)

@@ -1,16 +1,17 @@
 """Losses on rendered hands, whose joints, surface and parameters are known (Ren et al., TIP 2022)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import roma
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from config import SupervisedConfig
 from dataloader.sample import HandSample
 from model.network import StageOutput
-from model.offset_maps import Cells, write_maps_at
+from model.offset_maps import write_maps_at
 from render.hand_layer import HandLayer
 
 KNEE = 0.01
@@ -53,27 +54,18 @@ def joint_rotations(layer: HandLayer, rotation: Tensor, pose: Tensor) -> Float[T
     return torch.cat([root.unsqueeze(-3), roma.rotvec_to_rotmat(layer.axis_angles(pose))], -3)
 
 
-def maps_loss(
-    maps: Float[Tensor, "b c 84"],
-    joints_uvd: Float[Tensor, "b 21 3"],
-    cells: Cells,
-    chosen: Bool[Tensor, " b"] | None = None,
-) -> Float[Tensor, ""]:
-    """L of predicted maps against those of known joints, over foreground cells (a background cell's are not read).
-
-    chosen: crops that count; all of them by default.
-    """
-    seen = cells.foreground if chosen is None else cells.foreground & chosen.unsqueeze(1)
-    item, cell = seen.nonzero(as_tuple=True)
-    if len(item) == 0:
-        return maps.sum() * 0
+def maps_loss(output: StageOutput, joints_uvd: Float[Tensor, "b 21 3"]) -> Float[Tensor, ""]:
+    """L of predicted maps against those of known joints, over foreground cells (a background cell's are not read)."""
+    cells = output.cells
+    if len(cells.seen) == 0:
+        return output.rows.sum()
     with torch.no_grad():
-        wanted = write_maps_at(joints_uvd[item], cells.uvd[item, cell])
-    return smooth_l1(maps[item, cell] - wanted).mean()
+        wanted = write_maps_at(joints_uvd.index_select(0, cells.crop_of_seen), cells.uvd_of_seen())
+    return smooth_l1(output.rows - wanted).mean()
 
 
 def supervised_terms(
-    outputs: list[StageOutput], sample: HandSample, layer: HandLayer, config: SupervisedConfig
+    outputs: Sequence[StageOutput], sample: HandSample, layer: HandLayer, config: SupervisedConfig
 ) -> dict[str, Tensor]:
     """Weighted terms of all stages, by name: stage{k}/{term}."""
     truth = Truth.of(sample, layer)
@@ -82,7 +74,7 @@ def supervised_terms(
         hand = output.hand
         rotations = joint_rotations(layer, hand.rotation, hand.pose)
         stage = {
-            "maps": config.maps * maps_loss(output.maps, truth.joints_uvd, output.cells),
+            "maps": config.maps * maps_loss(output, truth.joints_uvd),
             "pixel_joints": config.joints * smooth_l1(output.pixel_uvd - truth.joints_uvd).mean(),
             "model_joints": config.joints * smooth_l1(output.joints_xyz - truth.joints_xyz).mean(),
             "vertices": config.vertices * smooth_l1(output.vertices_xyz - truth.vertices_xyz).mean(),

@@ -3,23 +3,21 @@
 from torch import Tensor
 
 from model.network import StageOutput
-from model.offset_maps import Cells
 from training.supervised import smooth_l1
 
 
 def teaching_terms(first: StageOutput, second: StageOutput) -> dict[str, Tensor]:
     """Unweighted terms: maps, pixel joints, model joints (towards the second stage's *pixel* joints), surface."""
     return {
-        "teach_maps": _maps(first, second, first.cells),
+        "teach_maps": _maps(first, second),
         "teach_pixel": smooth_l1(first.pixel_uvd - second.pixel_uvd.detach()).mean(),
         "teach_model": smooth_l1(first.joints_xyz - second.pixel_xyz.detach()).mean(),
         "teach_vertices": smooth_l1(first.vertices_xyz - second.vertices_xyz.detach()).mean(),
     }
 
 
-def _maps(first: StageOutput, second: StageOutput, cells: Cells) -> Tensor:
+def _maps(first: StageOutput, second: StageOutput) -> Tensor:
     """L between maps over foreground cells, the only ones that are read."""
-    seen = cells.foreground
-    if not bool(seen.any()):
-        return first.maps.sum() * 0
-    return smooth_l1(first.maps[seen] - second.maps[seen].detach()).mean()
+    if len(first.rows) == 0:
+        return first.rows.sum()
+    return smooth_l1(first.rows - second.rows.detach()).mean()

@@ -1,0 +1,99 @@
+"""The entry itself: every phase for a few steps, resume, and what a run leaves behind."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from config import EXPERIMENTS
+from training.loop import Loop
+from training.run import run
+from util.checkpoint import load_weights
+from util.errors import UserError
+from util.run_folder import RunFolder, saved_experiment
+
+SMOKE = EXPERIMENTS["smoke"]
+BRANCHES = {"stage1_pixel", "stage1_model", "stage2_pixel", "stage2_model"}
+
+
+def command(root: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "train_render.py", *words], cwd=root, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory) -> Path:
+    """The folder of one whole smoke run: pre-training, test, self-supervision, test."""
+    folder = tmp_path_factory.mktemp("smoke") / "run"
+    done = command(root, "smoke", "--run-dir", str(folder))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "before" in done.stdout and "after" in done.stdout and "TensorBoard" in done.stdout
+    return folder
+
+
+def test_a_run_leaves_results_pictures_and_checkpoints(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert set(results["before"]) == set(results["after"]) == BRANCHES
+    model = results["after"]["stage2_model"]
+    for measure in ("surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "mean_mm"):
+        assert set(model[measure]) == {"mean", "median"}, measure
+    assert 0 <= model["share_ok"] <= 1 and model["n_frames"] == SMOKE.demo.test_frames
+    for name in ("last.safetensors", "best.safetensors", "last.pt", "config.json", "run.json", "pictures/after.png"):
+        assert (finished / name).is_file(), name
+    assert list((finished / "tensorboard").iterdir())
+    rows = (finished / "predictions" / "after_stage2_pixel_xyz.txt").read_text().splitlines()
+    assert len(rows) == SMOKE.demo.test_frames and len(rows[0].split()) == 63
+
+
+def test_the_test_phase_repeats_the_scores_of_saved_weights(finished, tmp_path):
+    again = run(replace(SMOKE, phase="test"), tmp_path / "test", load_model=finished / "last.safetensors")
+    first = json.loads((finished / "results.json").read_text())
+    one, other = again["after"]["stage2_pixel"]["mean_mm"]["mean"], first["after"]["stage2_pixel"]["mean_mm"]["mean"]
+    assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_resume_ends_where_an_uninterrupted_run_does(tmp_path):
+    pretrain = replace(SMOKE, phase="pretrain", optim=replace(SMOKE.optim, steps=4, schedule="step"))
+    run(pretrain, tmp_path / "whole")
+    run(replace(pretrain, optim=replace(pretrain.optim, steps=2)), tmp_path / "parts")
+    run(replace(saved_experiment(tmp_path / "parts"), optim=pretrain.optim), tmp_path / "parts", resume=True)
+    whole, _ = load_weights(tmp_path / "whole" / "last.safetensors")
+    parts, _ = load_weights(tmp_path / "parts" / "last.safetensors")
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor.float(), parts[name].float(), atol=1e-5), name
+
+
+def test_the_control_learns_from_rendered_hands_alone(finished, tmp_path):
+    control = replace(SMOKE, source="rendered", optim=replace(SMOKE.optim, steps=2))
+    results = run(control, tmp_path / "control", load_model=finished / "last.safetensors")
+    assert set(results["after"]) == BRANCHES
+
+
+def test_refusals(root, finished, tmp_path):
+    with pytest.raises(UserError, match="transfer"):
+        run(replace(SMOKE, phase="transfer"), tmp_path / "a")
+    with pytest.raises(UserError, match="--load-model"):
+        run(replace(SMOKE, phase="test"), tmp_path / "b")
+    with pytest.raises(UserError, match="not empty"):
+        run(SMOKE, finished)
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes((finished / "last.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError, match="torn"):
+        run(replace(SMOKE, phase="test"), tmp_path / "c", load_model=torn)
+    done = command(root, "shrec-train", "--run-dir", str(tmp_path / "d"), "--start", "None")
+    assert done.returncode == 2 and "root" in done.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    loop = Loop(SMOKE, Fabric(accelerator="cpu", devices=1), network, RunFolder.open(tmp_path / "run", SMOKE))
+    before = network.weight.detach().clone()
+    with pytest.raises(UserError, match="stage1/maps"):
+        loop.run(lambda step, generator: {"stage1/maps": network.weight.sum() * float("nan")}, 1)
+    assert torch.equal(before, network.weight)
