@@ -117,7 +117,7 @@ class Loop:
                 speed = images_per_step * (self.step - at) / max(elapsed, 1e-9)
                 self.seconds += elapsed
                 self._log(terms, total, {"rate": rate, "gradient_norm": float(norm), "images_per_s": speed})
-                bar.set_postfix(loss=f"{float(total):.3f}", images_per_s=f"{speed:.0f}")
+                bar.set_postfix(loss=f"{float(total.detach()):.3f}", images_per_s=f"{speed:.0f}")
                 since, at = time.perf_counter(), self.step
             if self.step % self.config.check_every == 0 or self.step == self.config.steps:
                 if picture is not None:
@@ -144,9 +144,9 @@ class Loop:
         return to_plain(self.experiment.network)
 
     def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float]) -> None:
-        self.writer.add_scalar("loss/total", float(total), self.step)
+        self.writer.add_scalar("loss/total", float(total.detach()), self.step)
         for name, value in terms.items():
-            self.writer.add_scalar(f"loss/{name}", float(value), self.step)
+            self.writer.add_scalar(f"loss/{name}", float(value.detach()), self.step)
         for name, value in others.items():
             self.writer.add_scalar(f"training/{name}", value, self.step)
 

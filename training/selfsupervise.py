@@ -161,7 +161,7 @@ def self_supervise(
         last = f"stage{len(network.stages)}"  # type: ignore[arg-type]
         for branch, measures in scores.items():
             for name, value in measures.items():
-                if isinstance(value, dict):
+                if isinstance(value, dict) and "mean" in value:
                     loop.writer.add_scalar(f"held_out/{branch}/{name}", value["mean"], step)
         model = scores[f"{last}_model"]
         return model["surface_mm"]["mean"] / 10 + 1 - model["iou"]["mean"]
