@@ -61,22 +61,16 @@ class JointsHead(nn.Module):
 
     def __init__(self, channels_in: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(channels_in + 63, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, 65),
-        )
-        for layer in self.layers[:-1]:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        last = self.layers[-1]
-        nn.init.normal_(last.weight, std=0.001)  # type: ignore[arg-type]
+        last = nn.Linear(width, 65)
+        hidden = (nn.Linear(channels_in + 63, width), nn.Linear(width, width))
+        self.layers = nn.Sequential(hidden[0], nn.ReLU(), hidden[1], nn.ReLU(), last)
+        for layer in hidden:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(last.weight, std=0.001)
         with torch.no_grad():
-            last.bias.zero_()  # type: ignore[union-attr, operator]
-            last.bias[:6] = torch.eye(3)[:, :2].flatten()  # type: ignore[index]
+            last.bias.zero_()
+            last.bias[:6] = torch.eye(3)[:, :2].flatten()
 
     def forward(self, pooled: Float[Tensor, "b c"], joints_xyz: Float[Tensor, "b 21 3"]) -> HandEstimate:
         """joints_xyz: the pixel branch's joints in half cubes."""

@@ -5,7 +5,7 @@ computed from the model branch's own rendered depth and joints.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -50,9 +50,15 @@ class StageOutput(NamedTuple):
             self.cells.uvd[start:stop], self.cells.foreground[start:stop], self.cells.seen[inside] - start * n
         )
         hand = HandEstimate(*(value[start:stop] for value in self.hand))
-        joints = (value[start:stop] for value in (self.pixel_uvd, self.pixel_xyz))
-        model = (value[start:stop] for value in (self.vertices_xyz, self.joints_xyz))
-        return StageOutput(self.rows[inside], cells, *joints, hand, *model)
+        return StageOutput(
+            rows=self.rows[inside],
+            cells=cells,
+            pixel_uvd=self.pixel_uvd[start:stop],
+            pixel_xyz=self.pixel_xyz[start:stop],
+            hand=hand,
+            vertices_xyz=self.vertices_xyz[start:stop],
+            joints_xyz=self.joints_xyz[start:stop],
+        )
 
 
 class Stage(nn.Module):
@@ -97,9 +103,13 @@ class DualBranchNetwork(nn.Module):
             initialise(self.fusion)
             self.stages.append(Stage(config, config.fusion_width, config.second_widths))
         initialise(self.stem)
-        for stage in self.stages:
-            initialise(stage.encoder)  # type: ignore[arg-type]
-            initialise(stage.pixel.decoder)  # type: ignore[union-attr, arg-type]
+        for k in range(config.stages):
+            initialise(self.stage(k).encoder)
+            initialise(self.stage(k).pixel.decoder)
+
+    def stage(self, k: int) -> Stage:
+        """Stage k, counted from 0."""
+        return cast(Stage, self.stages[k])
 
     def unit_mm(self, crop: HandCrop) -> Float[Tensor, "b 1"]:
         """Length that hand parameters call 1, one for each crop."""
@@ -111,14 +121,14 @@ class DualBranchNetwork(nn.Module):
         depth = crop.depth.contiguous(memory_format=torch.channels_last)
         with self._autocast(depth):
             stem = self.stem(depth)
-            decoded, offsets, closeness, pooled = self.stages[0](stem)
+            decoded, offsets, closeness, pooled = self.stage(0)(stem)
         cells = Cells.of(crop.depth, offsets.shape[-1])
         outputs = [self._read(0, crop, cells, offsets, closeness, pooled)]
         if (stages or self.config.stages) == 2:
             rendered = self._model_maps(crop, outputs[0], offsets.shape[-1]).to(offsets.dtype)
             with self._autocast(depth):
                 fused = self.fusion(torch.cat([stem, decoded, offsets, closeness, rendered], 1))
-                _, offsets, closeness, pooled = self.stages[1](fused)
+                _, offsets, closeness, pooled = self.stage(1)(fused)
             outputs.append(self._read(1, crop, cells, offsets, closeness, pooled))
         return outputs
 
@@ -133,7 +143,7 @@ class DualBranchNetwork(nn.Module):
         rows = cells.at_seen(maps).float()
         pixel_uvd = read_rows(rows, cells) if self.config.foreground_softmax else read_maps(maps.float(), cells)
         pixel_xyz = crop.xyz_from_uvd(pixel_uvd)
-        hand = self.stages[stage].head(pooled.float(), pixel_xyz)  # type: ignore[operator]
+        hand = self.stage(stage).head(pooled.float(), pixel_xyz)
         vertices_xyz, joints_xyz = hand.mesh_xyz(self.layer, self.unit_mm(crop))
         return StageOutput(rows, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 import types
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.shared import REFERENCE, needs_reference
 from util.errors import UserError
 
 
-def open_layer(side="right") -> HandLayer:
+def open_layer(side: Literal["right", "left"] = "right") -> HandLayer:
     return HandLayer(load_hand_model(), side)
 
 
@@ -63,7 +64,8 @@ def test_any_batch_shape_and_rotation_matrices():
 
 
 def test_surface_is_closed_and_faces_outwards():
-    for side in ("right", "left"):
+    sides: tuple[Literal["right"], Literal["left"]] = ("right", "left")
+    for side in sides:
         layer = open_layer(side)
         mesh = layer(torch.zeros(3), torch.zeros(45), torch.zeros(10))
         faces = layer.faces
@@ -168,7 +170,6 @@ def test_bad_files_get_one_sentence(tmp_path):
     with pytest.raises(UserError, match="torn"):
         load_hand_model(tmp_path / "torn.npz")
     model = load_hand_model()
-    arrays = {"v_template": model.v_template[:-1], "faces": model.faces, "weights": model.weights}
-    np.savez(tmp_path / "short.npz", **arrays, shapedirs=model.shapedirs, J_regressor=model.joint_regressor)
+    np.savez(tmp_path / "short.npz", v_template=model.v_template[:-1], faces=model.faces, weights=model.weights)
     with pytest.raises(UserError, match="v_template"):
         load_hand_model(tmp_path / "short.npz")

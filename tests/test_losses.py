@@ -67,8 +67,8 @@ def test_every_term_has_a_gradient_on_real_crops(real_crops):
     layer = HandLayer(load_hand_model())
     torch.manual_seed(0)
     network = DualBranchNetwork(experiment.network, layer)
-    for stage in network.stages:  # joints all over the image, as an untrained head would not read them
-        torch.nn.init.normal_(stage.pixel.offsets.weight, std=0.3)
+    for k in range(2):  # joints all over the image, as an untrained head would not read them
+        torch.nn.init.normal_(network.stage(k).pixel.offsets.weight, std=0.3)
     supervision = SelfSupervision(experiment, layer, make_rendered(experiment))
     outputs = network(real_crops.crop)
     terms = supervision.unlabelled_terms(real_crops.crop, outputs, 0, torch.Generator().manual_seed(0))

@@ -75,7 +75,7 @@ def test_full_network_agrees_with_the_published_implementation():
         rendered = write_maps(torch.tensor(data["stage2_joint_uvd"]), cells).transpose(1, 2).unflatten(-1, (64, 64))
         fused = network.fusion(torch.cat([stem, decoded, maps, rendered], 1))
         _, offsets2, closeness2, pooled2 = network.stages[1](fused)
-        params = [network.stages[k].head.linear(p) for k, p in enumerate((pooled, pooled2))]
+        params = [network.stage(k).head.linear(p) for k, p in enumerate((pooled, pooled2))]  # type: ignore[operator]
     assert np.allclose(maps[..., ::8, ::8], data["maps1"], atol=1e-3, rtol=1e-4)
     assert np.allclose(params[0], data["params1"], atol=1e-3, rtol=1e-4)
     assert np.allclose(torch.cat([offsets2, closeness2], 1)[..., ::8, ::8], data["maps2"], atol=1e-3, rtol=1e-4)

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from config import EXPERIMENTS
 from training.loop import Loop
 from training.run import run
+from training.setup import make_network
 from util.checkpoint import load_weights
 from util.errors import UserError
 from util.run_folder import RunFolder, saved_experiment
@@ -91,9 +92,11 @@ def test_refusals(root, finished, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_name(tmp_path):
-    network = torch.nn.Linear(1, 1)
-    loop = Loop(SMOKE, Fabric(accelerator="cpu", devices=1), network, RunFolder.open(tmp_path / "run", SMOKE))
-    before = network.weight.detach().clone()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    network, _ = make_network(SMOKE, fabric)
+    loop = Loop(SMOKE, fabric, network, RunFolder.open(tmp_path / "run", SMOKE))
+    weight = network.stage(0).pixel.offsets.weight
+    before = weight.detach().clone()
     with pytest.raises(UserError, match="stage1/maps"):
-        loop.run(lambda step, generator: {"stage1/maps": network.weight.sum() * float("nan")}, 1)
-    assert torch.equal(before, network.weight)
+        loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
+    assert torch.equal(before, weight)

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from config import Experiment, OptimConfig
+from model.network import DualBranchNetwork
 from util.errors import UserError
 from util.run_folder import RunFolder
 from util.settings import to_plain
@@ -58,7 +59,12 @@ class Loop:
     """Runs steps of a phase from a run folder's last checkpoint on, if there is one to resume."""
 
     def __init__(
-        self, experiment: Experiment, fabric: Fabric, network: nn.Module, folder: RunFolder, resume: bool = False
+        self,
+        experiment: Experiment,
+        fabric: Fabric,
+        network: DualBranchNetwork,
+        folder: RunFolder,
+        resume: bool = False,
     ) -> None:
         self.experiment = experiment
         self.config = experiment.optim
@@ -141,7 +147,7 @@ class Loop:
         return _Swapped(self.network, self.averaged.state)
 
     def _network_config(self) -> dict:
-        return to_plain(self.experiment.network)
+        return to_plain(self.network.config)
 
     def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float]) -> None:
         self.writer.add_scalar("loss/total", float(total.detach()), self.step)
