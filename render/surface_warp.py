@@ -2,8 +2,8 @@
 
 One hierarchy holds the triangles of all groups of all items, each group moved to a cell of its own, so far from the
 others that a point never meets another group's triangles. The move costs float32 precision in the choice between
-triangles that are equally near within a few thousandths of a millimetre; the distance itself is computed elsewhere,
-unmoved.
+triangles that are almost equally near (within about 2e-6 of the farthest point's distance from its mesh: micrometres
+for points within a metre); the distance itself is computed elsewhere, unmoved.
 """
 
 # Kernels are written in warp's own types, which a checker of Python types cannot follow.
