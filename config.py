@@ -190,6 +190,8 @@ class OptimConfig:
     """Rendered hands a step."""
     real_batch: int = 32
     """Real crops a step (self-supervision only)."""
+    workers: int = 0
+    """Processes that draw rendered hands ahead of pre-training; for machines with a GPU and many cores."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01

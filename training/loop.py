@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from config import Experiment, OptimConfig
 from model.network import DualBranchNetwork
+from training.prefetch import step_generator
 from util.errors import UserError
 from util.run_folder import RunFolder
 from util.settings import to_plain
@@ -100,7 +101,7 @@ class Loop:
         bar = tqdm(range(self.step, self.config.steps), initial=self.step, total=self.config.steps, mininterval=2)
         since, at = time.perf_counter(), self.step
         for step in bar:
-            generator = torch.Generator().manual_seed((self.experiment.seed << 32) + step)
+            generator = step_generator(self.experiment.seed, step)
             rate = schedule.rate(step)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

@@ -11,6 +11,7 @@ from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
 from training.loop import Loop
 from training.measures import branch_joints_mm
+from training.prefetch import rendered_steps
 from training.setup import make_fabric, make_network, make_rendered
 from training.show import show_outputs
 from training.supervised import supervised_terms
@@ -19,7 +20,7 @@ from util.metrics import JointErrors
 from util.run_folder import RunFolder
 
 HELD_OUT_SEED = 1 << 60
-"""Seed of held-out rendered hands; training steps use seed << 32 + step."""
+"""Seed of held-out rendered hands; training steps use those of `step_generator`."""
 
 
 def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
@@ -30,8 +31,10 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
     held_out = held_out_hands(rendered, experiment.optim.check_frames)
     loop = Loop(experiment, fabric, network, folder, resume)
 
+    batches = rendered_steps(experiment, rendered, loop.step, experiment.optim.steps, experiment.optim.batch)
+
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        sample = rendered.batch(experiment.optim.batch, generator).to(fabric.device)
+        sample = next(batches).to(fabric.device)
         stages = 1 if step < experiment.optim.first_stage_steps else None
         return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised)
 
