@@ -270,7 +270,9 @@ _SMOKE_OPTIM = OptimConfig(
 _SMOKE_NETWORK = NetworkConfig(
     widths=(8, 8, 16, 16), second_widths=(8, 8, 8, 8), decoder_widths=(16, 16, 16), fusion_width=16, head_width=32
 )
-_SHREC_OPTIM = OptimConfig(steps=1500, learning_rate=6e-4, warmup=100, average=0.995)
+_SHREC_OPTIM = OptimConfig(
+    steps=1000, batch=16, real_batch=32, learning_rate=6e-4, warmup=100, average=0.99, check_every=200
+)
 
 _ALL = (
     Experiment(
@@ -292,7 +294,9 @@ _ALL = (
         name="pretrain-compact",
         about="the compact network on rendered hands",
         phase="pretrain",
-        optim=OptimConfig(steps=9000, warmup=300, first_stage_steps=5500),
+        optim=OptimConfig(
+            steps=9500, batch=128, warmup=300, check_frames=128, final_frames=512, first_stage_steps=3000
+        ),
     ),
     Experiment(
         name="shrec-train",
