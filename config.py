@@ -130,13 +130,13 @@ class UnlabelledConfig:
 
     model_to_data: float = 0.0
     """Depth difference wherever the observed or the rendered hand is; published 0.1."""
-    common_depth: float = 2.0
+    common_depth: float = 4.0
     """Depth difference where both are; published 0."""
-    silhouette: float = 3.0
+    silhouette: float = 8.0
     """Surface outside the observed silhouette; published 0."""
-    data_to_model: float = 3.0
+    data_to_model: float = 8.0
     """Observed points to the surface; published 1, with squared distances."""
-    parts: float = 3.0
+    parts: float = 6.0
     """Each finger bone's points to that bone's surface; published 1, with squared distances."""
     collision: float = 10.0
     """Penetration of the hand's spheres; published 1."""
@@ -271,7 +271,7 @@ _SMOKE_NETWORK = NetworkConfig(
     widths=(8, 8, 16, 16), second_widths=(8, 8, 8, 8), decoder_widths=(16, 16, 16), fusion_width=16, head_width=32
 )
 _SHREC_OPTIM = OptimConfig(
-    steps=1000, batch=16, real_batch=32, learning_rate=6e-4, warmup=100, average=0.99, check_every=200
+    steps=1000, batch=16, real_batch=32, learning_rate=8e-4, warmup=100, average=0.99, check_every=200
 )
 
 _ALL = (
@@ -279,7 +279,17 @@ _ALL = (
         name="demo",
         about="a short self-supervision on simulated frames with known truth, before and after",
         start=WEIGHTS / "compact.safetensors",
-        optim=OptimConfig(steps=300, learning_rate=5e-4, warmup=50, average=0.98, check_every=100, check_frames=128),
+        optim=OptimConfig(
+            steps=250,
+            batch=16,
+            learning_rate=5e-4,
+            warmup=50,
+            average=0.98,
+            log_every=25,
+            check_every=125,
+            check_frames=64,
+            final_frames=512,
+        ),
     ),
     Experiment(
         name="smoke",
