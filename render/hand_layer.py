@@ -129,7 +129,8 @@ class HandLayer(nn.Module):
 
     def coefficients(self, axis_angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 45"]:
         """Pose coefficients of joint rotations (inverse of `axis_angles`)."""
-        return torch.linalg.solve(self.pose_basis, axis_angles.flatten(-2) - self.pose_mean, left=False)
+        bent = (axis_angles.flatten(-2) - self.pose_mean).unsqueeze(-1)
+        return torch.linalg.solve(self.pose_basis.T, bent).squeeze(-1)
 
     def rest_joints(self, shape: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 16 3"]:
         """Joints of the unposed hand, metres."""
