@@ -82,6 +82,7 @@ class HandLayer(nn.Module):
     faces: Tensor
     tip_vertex_ids: Tensor
     wrist_ring: Tensor
+    part_face_ids: Tensor
     mirror: Tensor
 
     def __init__(self, model: HandModel, side: Literal["right", "left"] = "right") -> None:
@@ -114,7 +115,9 @@ class HandLayer(nn.Module):
         for name, array in {**whole, "wrist_ring": ring}.items():
             self.register_buffer(name, torch.tensor(np.ascontiguousarray(array), dtype=torch.long), persistent=False)
         touched = weights[faces].max(axis=1)  # (f, 16): the largest weight for each joint over a triangle's corners
-        self.part_faces = [torch.from_numpy(np.flatnonzero(touched[:, j] > PART_WEIGHT)) for j in range(1, 16)]
+        parts = [np.flatnonzero(touched[:, j] > PART_WEIGHT) for j in range(1, 16)]
+        self._part_sizes = [len(part) for part in parts]
+        self.register_buffer("part_face_ids", torch.from_numpy(np.concatenate(parts)), persistent=False)
 
     def double(self) -> "HandLayer":
         """Switch to float64, from the file's own precision rather than from rounded buffers."""
@@ -122,6 +125,11 @@ class HandLayer(nn.Module):
         for name, value in self._exact.items():
             setattr(self, name, value.to(self.template.device))
         return self
+
+    @property
+    def part_faces(self) -> tuple[Tensor, ...]:
+        """Ids of the triangles of each finger bone, joints 1-15; a triangle may be in several parts."""
+        return self.part_face_ids.split(self._part_sizes)
 
     def axis_angles(self, pose: Float[Tensor, "*batch 45"]) -> Float[Tensor, "*batch 15 3"]:
         """Joint rotations of pose coefficients."""
