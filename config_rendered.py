@@ -169,7 +169,7 @@ class RenderedConfig:
 
 @dataclass(frozen=True)
 class StructuredLightConfig:
-    """The demo's sensor, a small structured-light camera (render/structured_light.py)."""
+    """The demo's sensor, a small and poor structured-light camera (render/structured_light.py)."""
 
     width: int = 320
     """Pixels a row."""
@@ -181,15 +181,15 @@ class StructuredLightConfig:
     """Distance from the camera to the projector on its right."""
     steps_per_px: float = 8.0
     """Disparity steps a pixel: at 600 mm one step is 2.1 mm of depth."""
-    error_px: float = 0.07
+    error_px: float = 0.2
     """Standard deviation of a disparity."""
-    window_px: int = 3
+    window_px: int = 7
     """Width of the matching window: edges wander by up to half of it."""
-    block_px: int = 3
+    block_px: int = 5
     """Side of the blocks that share a match."""
-    gradient_limit: float = 0.8
+    gradient_limit: float = 0.5
     """Largest change of disparity from pixel to pixel at which the pattern is still recognised."""
-    failing: float = 0.012
+    failing: float = 0.08
     """Share of blocks without a match."""
 
 
