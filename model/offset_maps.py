@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dataloader.crop import FOREGROUND_BELOW
+
 N_JOINTS = 21
 KERNEL = 0.8
 """Reach of a joint's maps, in uvd."""
 SHARPNESS = 30.0
 """Factor of closeness in the softmax that reads a joint."""
-FOREGROUND = 0.99
-"""Depth below this is hand (or arm)."""
 
 
 class Cells(NamedTuple):
@@ -39,7 +39,7 @@ class Cells(NamedTuple):
         axis = (torch.arange(cells, device=depth.device, dtype=coarse.dtype) + 0.5) / (cells / 2) - 1
         v, u = torch.meshgrid(axis, axis, indexing="ij")
         uvd = torch.stack([u.expand_as(coarse), v.expand_as(coarse), coarse], -1).flatten(1, 2)
-        foreground = uvd[..., 2] < FOREGROUND
+        foreground = uvd[..., 2] < FOREGROUND_BELOW
         return Cells(uvd, foreground, foreground.flatten().nonzero().squeeze(1))
 
     @property

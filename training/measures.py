@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dataloader.crop import HandCrop
+from dataloader.crop import FOREGROUND_BELOW, HandCrop
 from dataloader.points import box_cut, points_from_crop
 from dataloader.store import FrameStore
 from model.network import StageOutput
 from render.hand_layer import HandLayer
 from render.surface import surface_distance
 from training.branches import branch_joints_mm, masked_mean, render_model
-from training.observation import outside_distance
+from training.observation import outside_at, outside_distance
 from util.joints import MANO21
 from util.metrics import JointErrors, share, summary
 
@@ -121,7 +121,7 @@ def hand_measures(
     half_mm = crop.cube_mm[:, 2] / 2
     points, seen = points_from_crop(crop, POINTS, torch.Generator().manual_seed(POINT_SEED), hand)
     distance_mm = surface_distance(points, output.vertices_xyz, layer.faces).sqrt() * half_mm.unsqueeze(1)
-    shown = rendered < 0.99
+    shown = rendered < FOREGROUND_BELOW
     both, either = (hand & shown).flatten(1).sum(1), (hand | shown).flatten(1).sum(1)
     difference_mm = masked_mean((crop.depth - rendered).abs(), hand & shown) * half_mm
     unknown = torch.full_like(half_mm, torch.nan)
@@ -135,7 +135,5 @@ def hand_measures(
 
 def tips_outside_mm(crop: HandCrop, joints_mm: Float[Tensor, "b 21 3"]) -> Float[Tensor, " b"]:
     """Mean distance in the image of the five finger tips from the observed foreground, in mm at the cube's middle."""
-    outside = outside_distance(crop.foreground)
     uv = crop.uvd_from_mm(joints_mm)[:, TIPS, :2]
-    at_tips = nn.functional.grid_sample(outside, uv.unsqueeze(1), padding_mode="border", align_corners=False)
-    return at_tips.flatten(1).mean(1) * crop.cube_mm[:, 0] / 2
+    return outside_at(outside_distance(crop.foreground), uv).mean(1) * crop.cube_mm[:, 0] / 2

@@ -72,9 +72,10 @@ def outside_distance(foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SI
     return (squared.sqrt() * (2.0 / side)).clamp_max(OUTSIDE_LIMIT)
 
 
-def outside_at(observation: Observation, uv: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:
-    """Distance of image places from the observed silhouette (uvd), differentiable with respect to the places."""
-    # cell j of the coarse grid stands at u = (2 j + 1) / side - 1: what grid_sample calls align_corners=False
-    return F.grid_sample(
-        observation.outside, uv.unsqueeze(1), mode="bilinear", padding_mode="border", align_corners=False
-    )[:, 0, 0]
+def outside_at(outside: Float[Tensor, "b 1 h w"], uv: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:
+    """Distance (uvd) of image places from a silhouette, differentiable with respect to the places.
+
+    outside: of `outside_distance`; uv: the first two of uvd.
+    """
+    # cell j stands at u = (2 j + 1) / side - 1: what grid_sample calls align_corners=False
+    return F.grid_sample(outside, uv.unsqueeze(1), padding_mode="border", align_corners=False)[:, 0, 0]

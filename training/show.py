@@ -1,7 +1,5 @@
 """Pictures of what a network makes of crops, for TensorBoard and for the run folder."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -54,9 +52,3 @@ def show_outputs(
 ) -> None:
     """Put such a picture into TensorBoard."""
     writer.add_image(tag, outputs_picture(network, sample), step, dataformats="HWC")
-
-
-def before_after(before: Sequence[Picture], after: Sequence[Picture], titles: Sequence[str]) -> Picture:
-    """Pictures of the same frames side by side."""
-    pairs = [picture for pair in zip(before, after, strict=True) for picture in pair]
-    return grid(pairs, len(titles), titles=titles)

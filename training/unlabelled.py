@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from config import UnlabelledConfig
+from dataloader.crop import FOREGROUND_BELOW
 from model.network import StageOutput
 from render.hand_layer import HandLayer
 from render.spheres import HandSpheres
@@ -24,8 +25,6 @@ DEPTH_LIMIT = 0.4
 """Largest depth difference that counts on common pixels: beyond it lies another surface."""
 TIP_PARTS = (3, 6, 9, 12, 15)
 """Part of each finger tip: that of its last bone."""
-COMMON_BOX = 0.99
-"""Depth below this is surface."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +56,25 @@ def robust(squared: Tensor) -> Tensor:
 def model_to_data(observation: Observation, fit: Fit) -> Float[Tensor, ""]:
     """Mean |I - R| over the samples where the observed or the rendered hand is (the published term)."""
     observed = torch.where(observation.hand, observation.crop.depth, 1.0)
-    either = observation.hand | (fit.rendered < COMMON_BOX)
+    either = observation.hand | (fit.rendered < FOREGROUND_BELOW)
     return masked_mean((observed - fit.rendered).abs(), either).mean()
 
 
 def common_depth(observation: Observation, fit: Fit) -> Float[Tensor, " b"]:
     """Mean |I - R| over the samples where both are; 0 where they never meet. One value a crop."""
-    common = observation.hand & (fit.rendered < COMMON_BOX)
+    common = observation.hand & (fit.rendered < FOREGROUND_BELOW)
     return masked_mean((observation.crop.depth - fit.rendered).abs().clamp_max(DEPTH_LIMIT), common)
 
 
 def silhouette(observation: Observation, output: StageOutput) -> Float[Tensor, ""]:
     """How far the surface's vertices fall outside the observed silhouette: fingers are not to point into empty air."""
     uv = observation.crop.uvd_from_xyz(output.vertices_xyz)[..., :2]
-    return outside_at(observation, uv).mean()
+    return outside_at(observation.outside, uv).mean()
 
 
 def pixel_outside(observation: Observation, output: StageOutput) -> Float[Tensor, ""]:
     """The same for the joints of the pixel branch."""
-    return outside_at(observation, output.pixel_uvd[..., :2]).mean()
+    return outside_at(observation.outside, output.pixel_uvd[..., :2]).mean()
 
 
 def data_to_model(observation: Observation, fit: Fit, config: UnlabelledConfig) -> Float[Tensor, ""]:
@@ -134,8 +133,8 @@ def fitting_joints(
         part_fits = part_fits & (counts > 0)
     joint_fits = torch.cat([torch.ones_like(part_fits[:, :1]), part_fits], 1)
     joint_fits = torch.cat([joint_fits, part_fits[:, [part - 1 for part in TIP_PARTS]]], 1)
-    outside = outside_at(observation, crop.uvd_from_xyz(output.joints_xyz)[..., :2])
-    rendered = fit.rendered < COMMON_BOX
+    outside = outside_at(observation.outside, crop.uvd_from_xyz(output.joints_xyz)[..., :2])
+    rendered = fit.rendered < FOREGROUND_BELOW
     overlap = (rendered & observation.hand).flatten(1).sum(1) / (rendered | observation.hand).flatten(1).sum(
         1
     ).clamp_min(1)
