@@ -54,7 +54,7 @@ class RenderedHands:
         observed hand) moved by up to `centre_shift_mm` an axis; the cube is `cube_mm` times a factor from `cube_scale`.
 
         Labels: joints_mm, vertices_mm (779, no forearm) in the camera frame, and params in the crop's xyz frame:
-        layer(rotation, pose, shape).placed(params, cube_mm[:, :1] / 2) gives vertices_xyz and joints_xyz.
+        layer(rotation, pose, shape).placed(scale, translation, cube_mm[:, :1] / 2) gives vertices_xyz and joints_xyz.
         generator: CPU; the same state gives the same batch.
         """
         config = self.config
@@ -116,7 +116,7 @@ def place_hands(
     middle = torch.cat([aside * z, z], -1)
     translation = middle - (mesh.vertices_m * factor).mean(1)
     params = HandParams(params.rotation, params.pose, params.shape, params.scale, translation)
-    vertices_mm, joints_mm = mesh.placed(params, 1.0)
+    vertices_mm, joints_mm = mesh.placed(params.scale, params.translation, 1.0)
     return PlacedHands(vertices_mm, joints_mm, params)
 
 

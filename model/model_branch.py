@@ -35,7 +35,7 @@ class HandEstimate(NamedTuple):
     def mesh_xyz(self, layer: HandLayer, unit_mm: float | Float[Tensor, "b 1"]) -> tuple[Tensor, Tensor]:
         """(vertices_xyz (b, 779, 3), joints_xyz (b, 21, 3)) in half cubes; unit_mm: millimetres of a parameter unit."""
         mesh = layer(self.rotation, self.pose, self.shape)
-        return mesh.placed(HandParams(self.translation, self.pose, self.shape, self.scale, self.translation), unit_mm)
+        return mesh.placed(self.scale, self.translation, unit_mm)
 
 
 class LinearHead(nn.Module):

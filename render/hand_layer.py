@@ -53,15 +53,17 @@ class HandMesh:
     joints_m: Float[Tensor, "*batch 21 3"]
     """Keypoints in mano21 order."""
 
-    def placed(self, params: HandParams, unit_mm: float | Tensor) -> tuple[Tensor, Tensor]:
+    def placed(
+        self, scale: Float[Tensor, "*batch 1"], translation: Float[Tensor, "*batch 3"], unit_mm: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(vertices, joints) times 1000 / unit_mm times scale plus translation, in the frame whose unit is unit_mm.
 
         unit_mm: 1 for millimetres; half the cube for `xyz` (125 for published checkpoints), a number or (*batch, 1).
         """
         if isinstance(unit_mm, Tensor):
             unit_mm = unit_mm.unsqueeze(-1)
-        factor = params.scale.unsqueeze(-1) * (1000.0 / unit_mm)
-        offset = params.translation.unsqueeze(-2)
+        factor = scale.unsqueeze(-1) * (1000.0 / unit_mm)
+        offset = translation.unsqueeze(-2)
         return self.vertices_m * factor + offset, self.joints_m * factor + offset
 
 

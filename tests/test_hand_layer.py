@@ -35,7 +35,7 @@ def test_agrees_with_the_published_implementation():
     mesh = layer(params.rotation, params.pose, params.shape)
     assert np.abs(mesh.vertices_m - data["verts_m"]).max() < 1e-5
     assert np.abs(mesh.joints_m - data["joints_m"]).max() < 1e-5
-    vertices_xyz, joints_xyz = mesh.placed(params, 125.0)
+    vertices_xyz, joints_xyz = mesh.placed(params.scale, params.translation, 125.0)
     assert np.abs(vertices_xyz - data["verts_normalised"]).max() < 1e-5
     assert np.abs(joints_xyz - data["joints_normalised"]).max() < 1e-5
 

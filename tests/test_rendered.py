@@ -49,7 +49,9 @@ def draw(layer: HandLayer, config: RenderedConfig, n: int = 12, seed: int = 0) -
 def test_params_give_the_labels(layer: HandLayer) -> None:
     sample = draw(layer, RenderedConfig())
     mesh = layer(sample.params.rotation, sample.params.pose, sample.params.shape)
-    vertices_xyz, joints_xyz = mesh.placed(sample.params, sample.crop.cube_mm[:, :1] / 2)
+    vertices_xyz, joints_xyz = mesh.placed(
+        sample.params.scale, sample.params.translation, sample.crop.cube_mm[:, :1] / 2
+    )
     assert torch.allclose(sample.crop.mm_from_xyz(vertices_xyz), sample.vertices_mm, atol=5e-3)
     assert torch.allclose(sample.crop.mm_from_xyz(joints_xyz), sample.joints_mm, atol=5e-3)
 

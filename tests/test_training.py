@@ -70,6 +70,21 @@ def test_resume_ends_where_an_uninterrupted_run_does(tmp_path):
         assert torch.allclose(tensor.float(), parts[name].float(), atol=1e-5), name
 
 
+def test_self_supervision_resumes_and_keeps_what_was_scored_before(finished, tmp_path):
+    whole = replace(SMOKE, optim=replace(SMOKE.optim, steps=4, schedule="step"))
+    start = finished / "pretrain" / "last.safetensors"
+    undisturbed = run(whole, tmp_path / "whole", load_model=start)
+    run(replace(whole, optim=replace(whole.optim, steps=2)), tmp_path / "parts", load_model=start)
+    file = tmp_path / "parts" / "results.json"
+    marked = json.loads(file.read_text())
+    marked["before"]["stage1_pixel"]["mean_mm"]["mean"] = 12345.0
+    file.write_text(json.dumps(marked))
+    resumed = run(whole, tmp_path / "parts", resume=True, load_model=start)
+    assert resumed["before"]["stage1_pixel"]["mean_mm"]["mean"] == 12345.0
+    one, other = (r["after"]["stage2_pixel"]["mean_mm"]["mean"] for r in (undisturbed, resumed))
+    assert one == pytest.approx(other, abs=0.05)
+
+
 def test_the_control_learns_from_rendered_hands_alone(finished, tmp_path):
     control = replace(SMOKE, source="rendered", optim=replace(SMOKE.optim, steps=2))
     results = run(control, tmp_path / "control", load_model=finished / "last.safetensors")

@@ -1,5 +1,6 @@
 """Phase test: a network on the test frames of a data set, and the table of what came out."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,12 @@ def table(results: dict[str, dict[str, dict]]) -> str:
     lines = [head]
     for when, rows in results.items():
         for branch, scores in rows.items():
-            cells = [f"{scores[n]['mean']:20.3f}" if n in scores else f"{'-':>20}" for n in names]
-            cells += [
-                f"{scores['share_ok']:20.3f}" if "share_ok" in scores else f"{'-':>20}",
-                f"{scores['n_frames']:20d}",
-            ]
-            lines.append(f"{when:8}{branch:14}" + "".join(cells))
+            means = [scores.get(name, {}).get("mean") for name in names]
+            cells = [_cell(value) for value in (*means, scores.get("share_ok"))]
+            lines.append(f"{when:8}{branch:14}" + "".join(cells) + f"{scores['n_frames']:20d}")
     return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    """A mean; a dash where the branch has no such measure (or no frame that has it)."""
+    return f"{'-':>20}" if value is None or math.isnan(value) else f"{value:20.3f}"

@@ -12,6 +12,7 @@ from training.selfsupervise import self_supervise
 from training.setup import make_fabric, make_network, make_rendered
 from training.sources import load_frames
 from util.errors import UserError
+from util.files import read_json
 from util.run_folder import RunFolder
 
 
@@ -46,7 +47,9 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     rendered = make_rendered(experiment)
-    before = score_and_show(network, held_out, layer, folder, "before")
+    kept = read_json(folder.results_file) if resume and folder.results_file.is_file() else {}
+    before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before")
+    folder.write_results({"before": before})
     loop = Loop(experiment, fabric, network, folder, resume)
     self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():

@@ -10,6 +10,7 @@ from dataloader.augment import Augmentation
 from dataloader.camera import Camera
 from dataloader.crop import HandCrop
 from dataloader.rendered import RenderedHands
+from dataloader.sample import HandSample
 from dataloader.store import FrameStore
 from model.network import StageOutput
 from render.hand_layer import HandLayer
@@ -96,7 +97,7 @@ class SelfSupervision:
         weights = {name: getattr(config, name.rpartition("/")[2]) * ramp for name in terms}
         return {f"real/{name}": weights[name] * value for name, value in terms.items() if weights[name] > 0}
 
-    def rendered_terms(self, sample, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
+    def rendered_terms(self, sample: HandSample, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
         """Weighted terms of rendered crops: as in pre-training, without the shape and scale terms, with collision."""
         config = self.experiment
         terms = supervised_terms(outputs, sample, self.layer, config.supervised)
