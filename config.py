@@ -1,13 +1,22 @@
 """Every setting of the project: frozen dataclasses, one dict of named experiments, and one line to choose the default.
 
 `python train_render.py` runs DEFAULT; `python train_render.py NAME --optim.steps 500` runs another one with overrides.
-This module imports nothing of the project but its other half, so that every room can import it.
+This module imports nothing of the project but its other parts, config_data and config_rendered, so that every room can
+import it.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from config_data import (
+    AugmentConfig as AugmentConfig,
+    DataConfig as DataConfig,
+    DataSetName as DataSetName,
+    IcvlConfig as IcvlConfig,
+    NyuConfig as NyuConfig,
+    ShrecConfig as ShrecConfig,
+)
 from config_rendered import (
     DemoConfig as DemoConfig,
     ForearmConfig as ForearmConfig,
@@ -20,42 +29,6 @@ from config_rendered import (
 
 WEIGHTS = Path(__file__).resolve().parent / "model" / "weights"
 """Checkpoints that come with the project."""
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Augmentation of real crops (dataloader/augment.py)."""
-
-    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    """How often a crop is turned, shifted, resized, or left alone; relative."""
-    rotation_deg: float = 180.0
-    """Largest in-plane rotation, either way."""
-    shift_mm: float = 10.0
-    """Largest shift of the crop's centre along each axis."""
-    cube_factor: tuple[float, float] = (0.8, 1.2)
-    """Range of the factor on the cube's edges."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which real (or simulated-real) frames are read (dataloader/)."""
-
-    name: Literal["demo", "shrec"] = "demo"
-    """The data set."""
-    root: Path | None = None
-    """Its folder; not needed for demo."""
-    test_subjects: tuple[int, ...] = (2, 9, 16, 25)
-    """Subjects whose frames are only ever tested on."""
-    train_subjects: tuple[int, ...] = ()
-    """Subjects to train on; empty = all that are not tested on."""
-    cube_mm: float = 250.0
-    """Edge of the cube cropped around a hand."""
-    min_pixels: int = 600
-    """Frames whose crop shows fewer pixels of the hand are left out, and counted."""
-    workers: int = 2
-    """Processes that prepare frames the first time."""
-    cache: Path | None = None
-    """Folder for prepared frames; unset = a folder .prepared in the data set's own."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from config import EXPERIMENTS, DemoConfig, ForearmConfig, SamplerConfig, SensorConfig
-from dataloader.demo import load_demo
+from dataloader.datasets.demo import load_demo
 from dataloader.points import all_points_xyz
 from dataloader.store import FrameStore
 from render import structured_light

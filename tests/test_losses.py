@@ -11,7 +11,7 @@ import torch
 from config import EXPERIMENTS, UnlabelledConfig
 from dataloader.camera import Camera
 from dataloader.crop import empty_crop
-from dataloader.shrec import load_shrec
+from dataloader.datasets.shrec import load_shrec
 from model.model_branch import HandEstimate
 from model.network import DualBranchNetwork, StageOutput
 from model.offset_maps import Cells

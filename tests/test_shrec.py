@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from config import DataConfig
-from dataloader import shrec
-from dataloader.shrec import CAMERA, NO_BOX, NO_HAND, TOO_SMALL, load_shrec, load_shrec_split
+from dataloader.datasets import shrec
+from dataloader.datasets.shrec import CAMERA, NO_BOX, NO_HAND, TOO_SMALL, load_shrec, load_shrec_split
 from util.errors import UserError
 
 

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from config import Experiment
-from dataloader.demo import load_demo
-from dataloader.shrec import load_shrec_split
+from dataloader.datasets.demo import load_demo
+from dataloader.datasets.shrec import load_shrec_split
 from dataloader.store import FrameStore
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
