@@ -61,6 +61,19 @@ class StageOutput(NamedTuple):
         )
 
 
+class StageMaps(NamedTuple):
+    """What one stage's convolutions say, before joints and a hand are read off it."""
+
+    decoded: Float[Tensor, "b c s s"]
+    """Features in front of the maps."""
+    offsets: Float[Tensor, "b 63 s s"]
+    """Offset maps, joint by joint."""
+    closeness: Float[Tensor, "b 21 s s"]
+    """Closeness maps."""
+    pooled: Float[Tensor, "b features"]
+    """Encoder features, averaged over the image: what the model branch's head sees."""
+
+
 class Stage(nn.Module):
     """Encoder, pixel branch and model branch; the same for both stages."""
 
@@ -74,10 +87,11 @@ class Stage(nn.Module):
             else JointsHead(self.encoder.channels_out, config.head_width)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decoder features, offsets, closeness, pooled features."""
+    def forward(self, x: Tensor) -> StageMaps:
+        """x: the stem's features, or those fused of all that a second stage sees."""
         features = self.encoder(x)
-        return *self.pixel(features), features.mean((2, 3))
+        decoded, offsets, closeness = self.pixel(features)
+        return StageMaps(decoded, offsets, closeness, features.mean((2, 3)))
 
 
 class DualBranchNetwork(nn.Module):
@@ -118,32 +132,42 @@ class DualBranchNetwork(nn.Module):
 
     def forward(self, crop: HandCrop, stages: int | None = None) -> list[StageOutput]:
         """The stages' answers, first stage first; stages: how many to compute, all by default."""
-        depth = crop.depth.contiguous(memory_format=torch.channels_last)
-        with self._autocast(depth):
-            stem = self.stem(depth)
-            decoded, offsets, closeness, pooled = self.stage(0)(stem)
-        cells = Cells.of(crop.depth, offsets.shape[-1])
-        outputs = [self._read(0, crop, cells, offsets, closeness, pooled)]
+        stem, first = self.first_maps(crop.depth)
+        cells = Cells.of(crop.depth, first.offsets.shape[-1])
+        outputs = [self._read(0, crop, cells, first)]
         if (stages or self.config.stages) == 2:
-            rendered = self._model_maps(crop, outputs[0], offsets.shape[-1]).to(offsets.dtype)
-            with self._autocast(depth):
-                fused = self.fusion(torch.cat([stem, decoded, offsets, closeness, rendered], 1))
-                _, offsets, closeness, pooled = self.stage(1)(fused)
-            outputs.append(self._read(1, crop, cells, offsets, closeness, pooled))
+            second = self.second_maps(stem, first, self._model_maps(crop, outputs[0], first.offsets.shape[-1]))
+            outputs.append(self._read(1, crop, cells, second))
         return outputs
+
+    def first_maps(self, depth: Float[Tensor, "b 1 size size"]) -> tuple[Tensor, StageMaps]:
+        """The stem's features of depth crops, and the first stage's maps."""
+        with self._autocast(depth):
+            stem = self.stem(depth.contiguous(memory_format=torch.channels_last))
+            return stem, self.stage(0)(stem)
+
+    def second_maps(self, stem: Tensor, first: StageMaps, model_maps: Float[Tensor, "b 84 s s"]) -> StageMaps:
+        """The second stage's maps.
+
+        Args:
+            stem: features of `first_maps`.
+            first: maps of `first_maps`.
+            model_maps: maps of the model branch's joints over its own rendered depth (`map_images`).
+        """
+        seen = [stem, first.decoded, first.offsets, first.closeness, model_maps.to(first.offsets.dtype)]
+        with self._autocast(stem):
+            return self.stage(1)(self.fusion(torch.cat(seen, 1)))
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def _read(
-        self, stage: int, crop: HandCrop, cells: Cells, offsets: Tensor, closeness: Tensor, pooled: Tensor
-    ) -> StageOutput:
+    def _read(self, stage: int, crop: HandCrop, cells: Cells, answer: StageMaps) -> StageOutput:
         """Maps and pooled features -> joints and hand, in float32."""
-        maps = torch.cat([offsets, closeness], 1).permute(0, 2, 3, 1).flatten(1, 2)
+        maps = torch.cat([answer.offsets, answer.closeness], 1).permute(0, 2, 3, 1).flatten(1, 2)
         rows = cells.at_seen(maps).float()
         pixel_uvd = read_rows(rows, cells) if self.config.foreground_softmax else read_maps(maps.float(), cells)
         pixel_xyz = crop.xyz_from_uvd(pixel_uvd)
-        hand = self.stage(stage).head(pooled.float(), pixel_xyz)
+        hand = self.stage(stage).head(answer.pooled.float(), pixel_xyz)
         vertices_xyz, joints_xyz = hand.mesh_xyz(self.layer, self.unit_mm(crop))
         return StageOutput(rows, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
 
@@ -156,5 +180,12 @@ class DualBranchNetwork(nn.Module):
         pixels = torch.cat([pixels[..., :2] / step, pixels[..., 2:]], -1)
         depth_mm = rasterise(pixels, self.layer.faces, side)
         depth = normalised_depth(depth_mm, crop.centre_mm, crop.cube_mm).unsqueeze(1)
-        maps = write_maps(crop.uvd_from_xyz(output.joints_xyz), Cells.of(depth, side))
-        return maps.transpose(1, 2).unflatten(-1, (side, side)).contiguous(memory_format=torch.channels_last)
+        return map_images(crop.uvd_from_xyz(output.joints_xyz), depth, side)
+
+
+def map_images(
+    joints_uvd: Float[Tensor, "b 21 3"], depth: Float[Tensor, "b 1 size size"], side: int
+) -> Float[Tensor, "b 84 side side"]:
+    """Maps of known joints over a depth image, as the second stage takes them; side: of the maps."""
+    maps = write_maps(joints_uvd, Cells.of(depth, side))
+    return maps.transpose(1, 2).unflatten(-1, (side, side)).contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,9 @@ KERNEL = 0.8
 """Reach of a joint's maps, in uvd."""
 SHARPNESS = 30.0
 """Factor of closeness in the softmax that reads a joint."""
+ROUNDING = 1e-8
+"""Added to a squared distance before its root, as published: a distance of 0, which a joint on a cell has, would have
+no gradient."""
 
 
 class Cells(NamedTuple):
@@ -73,8 +76,7 @@ def write_maps_at(
 
 
 def _vectors(offset: Tensor, foreground: Tensor, kernel: float) -> Tensor:
-    # Not norm(): its gradient at zero distance is undefined, and a joint may fall exactly on a cell.
-    distance = (offset.square().sum(-1) + 1e-12).sqrt()
+    distance = (offset.square().sum(-1) + ROUNDING).sqrt()
     closeness = 1 - distance / kernel
     inside = (closeness >= 0) & foreground.unsqueeze(-1)
     offset = (offset / distance.unsqueeze(-1)) * inside.unsqueeze(-1)
@@ -86,13 +88,19 @@ def read_maps(maps: Float[Tensor, "b cells 84"], cells: Cells, kernel: float = K
 
     Background cells stay in the softmax, with offset and closeness 0 and their own depth of 1.
     """
-    seen = cells.foreground.unsqueeze(-1)
-    offset = maps[..., : 3 * N_JOINTS].unflatten(-1, (N_JOINTS, 3)) * seen.unsqueeze(-1)
-    closeness = maps[..., 3 * N_JOINTS :] * seen
-    weight = (SHARPNESS * closeness).softmax(1)
-    reach = kernel * (1 - closeness)
-    position = torch.einsum("bcj,bcx->bjx", weight, cells.uvd)
-    return position + torch.einsum("bcj,bcjx->bjx", weight * reach, offset)
+    # Cells last: torch adds up a contiguous axis in pairs but any other one term by term, which on 4,096 cells loses
+    # 1e-4 in float32 (a matrix product 4e-5); it is the faster order as well.
+    planes = maps.transpose(1, 2).contiguous()
+    seen = cells.foreground.unsqueeze(1)
+    closeness = planes[:, 3 * N_JOINTS :] * seen
+    weight = (SHARPNESS * closeness).softmax(-1)
+    reach = weight * (1 - closeness) * seen
+    offset = planes[:, : 3 * N_JOINTS].unflatten(1, (N_JOINTS, 3))
+    places = cells.uvd.transpose(1, 2).contiguous().unsqueeze(2)
+    joints = [
+        torch.addcmul(weight * places[:, axis], reach, offset[:, :, axis], value=kernel).sum(-1) for axis in range(3)
+    ]
+    return torch.stack(joints, -1)
 
 
 def read_rows(rows: Float[Tensor, "n 84"], cells: Cells, kernel: float = KERNEL) -> Float[Tensor, "b 21 3"]:

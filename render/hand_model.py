@@ -61,7 +61,7 @@ class _ChumpySelect(_ChumpyArray):
 
     def array(self) -> np.ndarray:
         chosen = np.asarray(_plain(self.state["a"])).ravel()[np.asarray(self.state["idxs"])]
-        return chosen.reshape(self.state["preferred_shape"])
+        return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
 
 
 def _plain(value: Any) -> Any:
@@ -69,10 +69,10 @@ def _plain(value: Any) -> Any:
 
 
 def _reconstruct(cls: type, base: type, state: Any) -> Any:
-    """`copyreg._reconstructor` for the two stand-ins alone."""
-    if cls not in (_ChumpyArray, _ChumpySelect) or base is not object or state is not None:
-        raise pickle.UnpicklingError("only chumpy arrays may be reconstructed")
-    return cls()
+    """`copyreg._reconstructor`, which the oldest pickles make objects with, for array types alone."""
+    if cls not in (_ChumpyArray, _ChumpySelect, scipy.sparse.csc_matrix) or base is not object or state is not None:
+        raise pickle.UnpicklingError("only arrays may be reconstructed")
+    return cls.__new__(cls)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -97,6 +97,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("copyreg", "_reconstructor"): _reconstruct,
     ("__builtin__", "object"): object,
     ("builtins", "object"): object,
+    ("__builtin__", "set"): set,  # chumpy keeps one of names beside each array
+    ("builtins", "set"): set,
     ("_codecs", "encode"): _encode,
 }
 

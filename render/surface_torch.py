@@ -44,7 +44,7 @@ def nearest_faces(
     return nearest
 
 
-def closest_weights(points: Float[Tensor, "*batch 3"], corners: Float[Tensor, "*batch 3 3"]) -> Tensor:
+def closest_weights(points: Float[Tensor, "*#batch 3"], corners: Float[Tensor, "*#batch 3 3"]) -> Tensor:
     """Barycentric weights (*batch, 3) of the place of a triangle that is closest to a point.
 
     The seven regions of Ericson, Real-Time Collision Detection (2005), section 5.1.5: three vertices, three edges, and

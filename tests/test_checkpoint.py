@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from util.checkpoint import fill_module, load_training_state, load_weights, save_training_state, save_weights
+from util.checkpoint import fill_module, load_weights, save_weights
 from util.errors import UserError
 from util.files import read_json
+from util.training_state import load_training_state, save_training_state
 
 CONFIG = {"width": 8, "heads": ["pixel", "model"], "parts": {"stages": 2}}
 
@@ -83,11 +84,12 @@ def test_weights_without_settings_are_refused(tmp_path: Path) -> None:
 
 def test_another_networks_weights_are_refused_by_name_and_nothing_is_loaded() -> None:
     net = network()
+    extra = {f"extra.{k:02}": torch.zeros(1) for k in range(12)}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    wrong = {**network(4).state_dict(), "extra.weight": torch.zeros(1)}
+    wrong = {**network(4).state_dict(), **extra}
     del wrong["2.bias"]
     sentence = refusal(fill_module, net, wrong, "w.safetensors")
-    for part in ("w.safetensors", "2.bias", "extra.weight", "0.weight (4, 1, 3, 3) for (8, 1, 3, 3)", " more"):
+    for part in ("w.safetensors", "2.bias", "extra.00", "0.weight (4, 1, 3, 3) for (8, 1, 3, 3)", "and 2 more"):
         assert part in sentence
     for name, tensor in net.state_dict().items():
         assert torch.equal(before[name], tensor)

@@ -1,10 +1,12 @@
 """The hand layer against numbers of the published implementation, against finite differences, and against geometry."""
 
+import io
 import os
 import pickle
+import pickletools
 import sys
 import types
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -153,21 +155,96 @@ def test_reads_mano_pickles_without_chumpy(tmp_path, monkeypatch):
     assert read.posedirs is not None
 
 
+PurePickler: Any = pickle._Pickler  # type: ignore[attr-defined]
+
+
+class Python2Pickler(PurePickler):
+    """Writes what Python 2 wrote, as MANO is distributed: byte strings, and modules under their names of that time."""
+
+    dispatch: ClassVar[dict] = dict(PurePickler.dispatch)
+    modules: ClassVar[dict] = {
+        "builtins": "__builtin__",
+        "copyreg": "copy_reg",
+        "numpy._core.multiarray": "numpy.core.multiarray",
+        "scipy.sparse._csc": "scipy.sparse.csc",
+    }
+
+    def save_string(self, obj: str | bytes) -> None:
+        content = obj.encode("latin1") if isinstance(obj, str) else obj
+        self.write(pickle.BINSTRING + len(content).to_bytes(4, "little") + content)
+        self.memoize(obj)
+
+    def save_global(self, obj, name=None) -> None:
+        module = self.modules.get(obj.__module__, obj.__module__)
+        self.write(f"c{module}\n{obj.__name__}\n".encode())
+        self.memoize(obj)
+
+    dispatch[str] = dispatch[bytes] = save_string
+    dispatch[type] = dispatch[types.FunctionType] = save_global
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_reads_mano_as_python_2_and_chumpy_wrote_it(tmp_path, protocol: int):
+    model = load_hand_model()
+    content = mano_like(model)
+    content |= {"bs_type": "lrotmin", "bs_style": "lbs", "J": model.joint_regressor @ model.v_template}
+    content["shapedirs"] = Select(Ch(model.shapedirs.ravel()), np.arange(model.shapedirs.size), model.shapedirs.shape)
+    plain = Select(content["posedirs"], np.arange(content["posedirs"].size), None)
+    del plain.preferred_shape  # chumpy's is there only where it was asked for
+    content["unused"] = plain
+    for value in (content["v_template"], content["v_template"].a, content["shapedirs"], content["shapedirs"].a, plain):
+        value.__dict__.update(_dirty_vars=set(), _itr=None, _depends_on_deps={"x"})
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol).dump(content)
+    names = {arg for op, arg, _ in pickletools.genops(buffer.getvalue()) if op.name == "GLOBAL"}
+    assert {"chumpy.ch Ch", "chumpy.reordering Select", "scipy.sparse.csc csc_matrix", "__builtin__ set"} <= names
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(buffer.getvalue())
+    read = load_hand_model(path)
+    assert "chumpy" not in sys.modules
+    for name in ("v_template", "shapedirs", "weights", "joint_regressor", "faces", "parents"):
+        assert np.array_equal(getattr(read, name), getattr(model, name)), name
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_reads_mano_as_cleaned(tmp_path, protocol: int):
+    model = load_hand_model()
+    content = mano_like(model) | {"v_template": model.v_template, "shapedirs": model.shapedirs}
+    for regressor in (scipy.sparse.csc_matrix(model.joint_regressor), model.joint_regressor):
+        path = tmp_path / "MANO_RIGHT.pkl"
+        path.write_bytes(pickle.dumps(content | {"J_regressor": regressor}, protocol))
+        read = load_hand_model(path)
+        assert np.array_equal(read.joint_regressor, model.joint_regressor)
+        assert np.array_equal(read.shapedirs, model.shapedirs)
+
+
 class Evil:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
     def __reduce__(self):
-        return os.system, ("echo this must not run",)
+        return os.system, (self.command,)
 
 
 def test_refuses_pickles_that_would_run_code(tmp_path):
-    path = tmp_path / "MANO_RIGHT.pkl"
-    path.write_bytes(pickle.dumps({"v_template": Evil()}))
+    path, mark = tmp_path / "MANO_RIGHT.pkl", tmp_path / "ran"
+    content = pickle.dumps({"v_template": Evil(f"touch {mark}")})
+    pickle.loads(content)  # it would run, did we let it
+    assert mark.is_file()
+    mark.unlink()
+    path.write_bytes(content)
     with pytest.raises(UserError, match="has no place in a hand model"):
         load_hand_model(path)
+    assert not mark.exists()
 
 
 def test_bad_files_get_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="register at"):
+    with pytest.raises(UserError) as caught:
         load_hand_model(tmp_path / "MANO_RIGHT.pkl")
+    sentence = str(caught.value)
+    for part in (str(tmp_path / "MANO_RIGHT.pkl"), "https://mano.is.tue.mpg.de", "licence", "folder MANO/"):
+        assert part in sentence
+    assert sentence.endswith(".") and "\n" not in sentence
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(UserError, match="torn"):
         load_hand_model(tmp_path / "torn.npz")

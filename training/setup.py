@@ -1,5 +1,6 @@
 """What every phase needs before its first step: device, hand, network, sources of hands."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dataloader.rendered import RenderedHands
 from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
-from util.checkpoint import fill_module, load_weights
+from util.checkpoint import fill_module, read_network
 from util.errors import UserError
 from util.settings import from_plain
 
@@ -35,14 +36,18 @@ def make_network(
 ) -> tuple[DualBranchNetwork, HandLayer]:
     """The network on its device, and its hand layer.
 
-    load_model: weights to start from; the network is then built from the settings in that file, the experiment's own
-    precision apart. Raises UserError when they cannot be read or do not fit.
+    load_model: weights to start from, of this project or published; the network is then built as they ask for, the
+    experiment's own precision apart, and a line on stderr says what they are. Raises UserError when they cannot be
+    read or do not fit.
     """
     layer = HandLayer(load_hand_model(experiment.hand)).to(fabric.device)
     config, state = experiment.network, None
     if load_model is not None:
-        state, plain = load_weights(load_model)
-        config = replace(from_plain(NetworkConfig, plain, str(load_model)), precision=experiment.network.precision)
+        checkpoint = read_network(load_model)
+        state = checkpoint.state
+        config = from_plain(NetworkConfig, checkpoint.config, str(load_model))
+        config = replace(config, precision=experiment.network.precision)
+        sys.stderr.write(f"{checkpoint.about()}\n")
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")

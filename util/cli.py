@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import logging
 import re
 import sys
 import time
@@ -23,6 +24,7 @@ from util.settings import saved_experiment, settings
 T = TypeVar("T")
 
 PROGRAM = "train_render.py"
+ROOMS = ("util", "render", "dataloader", "model", "training")
 BOX = "╭╮╰╯│─ \n"
 
 
@@ -37,7 +39,7 @@ class Launch:
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the run in --run-dir."""
     load_model: Path | None = None
-    """Start from the weights in this .safetensors file."""
+    """Start from the weights in this file: .safetensors, or a published .pth."""
 
     @property
     def folder(self) -> Path:
@@ -102,17 +104,22 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
     return parsed
 
 
-def run_entry(main: Callable[[Sequence[str]], None]) -> int:
-    """Run a command with this process's words; its exit code: 0, 2 after a UserError, 130 after Ctrl-C."""
+def run_entry(main: Callable[[Sequence[str]], int | None]) -> int:
+    """Run a command with this process's words; its exit code: main's (or 0), 2 after a UserError, 130 after Ctrl-C.
+
+    What the project's rooms log, notices and progress, goes to stderr as plain sentences.
+    """
+    logging.basicConfig(format="%(message)s")
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(logging.INFO)
     try:
-        main(sys.argv[1:])
+        return main(sys.argv[1:]) or 0
     except UserError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("Stopped; --resume with the same --run-dir goes on from the last checkpoint.\n")
         return 130
-    return 0
 
 
 def _parse_resumed(launch: Launch, name: str | None, words: list[str]) -> Launch:

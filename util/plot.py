@@ -1,58 +1,113 @@
-"""Curves as pictures, with nothing but OpenCV."""
+"""Scores as one figure that a paper could print: success curves beside the error of each joint."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from util.draw import INK, PAGE, Picture, draw_text
+from util.errors import UserError
+from util.files import write_whole
+from util.scores import CURVE_MM, Scores
 
-CURVE_COLOURS = ((200, 60, 50), (50, 110, 200), (60, 150, 70), (220, 150, 30), (130, 80, 180), (90, 90, 90))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-RULE = (222, 222, 222)
-LEFT, TOP, RIGHT, BOTTOM = 56, 30, 20, 46
-TICKS = 5
+SUFFIXES = (".png", ".pdf", ".svg")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by colour-blind readers (Okabe and Ito, Color Universal Design, 2008)."""
+IN_CURVES = 6
+"""So many names have room below the curves, where nothing else is."""
+DASHES = ("-", "--", "-.", ":")
+"""Change when the colours are used up."""
+SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,  # letters stay letters: publishers refuse Type 3 fonts
+    "svg.fonttype": "none",
+    "svg.hashsalt": "scores",
+}
 
 
-def success_curve_picture(
-    limits_mm: Sequence[float],
-    curves: Mapping[str, Sequence[float]],
-    title: str = "share of frames whose worst joint is within t mm",
-    size: tuple[int, int] = (640, 420),
-) -> Picture:
-    """Success curves, one a name, in one plot.
-
-    Args:
-        limits_mm: the limits t, rising.
-        curves: for each name the shares in 0..1 at the limits (`util.metrics.JointErrors.success_curve`).
-        title: written above.
-        size: width and height of the picture.
+def check_figure_path(path: Path) -> None:
+    """Before anything is computed.
 
     Raises:
-        ValueError: fewer than two limits, or a curve of another length.
+        UserError: the suffix is none of `SUFFIXES`, or matplotlib is not installed.
     """
-    if len(limits_mm) < 2 or any(len(shares) != len(limits_mm) for shares in curves.values()):
-        raise ValueError("every curve takes one share a limit, and at least two limits")
-    width, height = size
-    picture = np.full((height, width, 3), PAGE, np.uint8)
-    first, last = limits_mm[0], limits_mm[-1]
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"--plot {path} does not end in {', '.join(SUFFIXES)}: choose one of them.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError("--plot needs matplotlib, which is not installed: pip install -r requirements.txt.") from None
 
-    def place(limit: float, share: float) -> tuple[int, int]:
-        x = LEFT + (limit - first) / (last - first) * (width - LEFT - RIGHT)
-        return round(x), round(TOP + (1 - share) * (height - TOP - BOTTOM))
 
-    for tick in range(TICKS + 1):
-        share, limit = tick / TICKS, first + (last - first) * tick / TICKS
-        cv2.line(picture, place(first, share), place(last, share), RULE, 1)
-        cv2.line(picture, place(limit, 0), place(limit, 1), RULE, 1)
-        draw_text(picture, f"{100 * share:3.0f} %", (6, place(first, share)[1] + 5), 0.4)
-        draw_text(picture, f"{limit:g}", (place(limit, 0)[0] - 8, height - BOTTOM + 18), 0.4)
-    cv2.rectangle(picture, place(first, 1), place(last, 0), INK, 1)
-    draw_text(picture, title, (LEFT, 19))
-    draw_text(picture, "t, mm", (width - RIGHT - 40, height - 8), 0.4)
-    for number, (name, shares) in enumerate(curves.items()):
-        colour = CURVE_COLOURS[number % len(CURVE_COLOURS)]
-        points = [place(limit, share) for limit, share in zip(limits_mm, shares, strict=True) if np.isfinite(share)]
-        cv2.polylines(picture, [np.array(points, np.int32).reshape(-1, 1, 2)], False, colour, 2, cv2.LINE_AA)
-        draw_text(picture, name, (LEFT + 12, TOP + 18 + 17 * number), 0.42, colour)
-    return picture
+def write_scores_figure(path: Path, scores: Sequence[Scores], title: str = "") -> None:
+    """Success curves (share of frames whose worst joint is within t mm) beside mean errors by joint, a colour a file.
+
+    Args:
+        path: .png (300 dpi), .pdf or .svg.
+        scores: at least one, all of the same joints.
+        title: above both.
+
+    Raises:
+        UserError: `check_figure_path`, or the folder cannot be written to.
+    """
+    check_figure_path(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        joints = len(scores[0].errors.names)
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, max(1.1, 0.075 * joints)))
+        _draw_curves(left, scores)
+        _draw_joints(right, scores)
+        if len(scores) <= IN_CURVES:
+            left.legend(loc="lower right", frameon=False)
+        else:
+            figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        if title:
+            figure.suptitle(title, fontsize=9)
+        content = io.BytesIO()
+        stamp = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
+        figure.savefig(content, format=path.suffix[1:], dpi=300, metadata=stamp)
+    write_whole(path, content.getvalue())
+
+
+def _style(number: int) -> dict:
+    return {"color": COLOURS[number % len(COLOURS)]}
+
+
+def _draw_curves(axes: "Axes", scores: Sequence[Scores]) -> None:
+    for number, score in enumerate(scores):
+        dash = DASHES[number // len(COLOURS) % len(DASHES)]
+        percent = 100 * score.errors.success_curve(CURVE_MM)
+        label = f"{score.name} ({score.errors.mean_mm:.2f} mm)"
+        axes.plot(CURVE_MM, percent, dash, linewidth=1.3, label=label, **_style(number))
+    axes.set(xlim=(CURVE_MM[0], CURVE_MM[-1]), ylim=(0, 100), xticks=range(0, CURVE_MM[-1] + 1, 10))
+    axes.set(xlabel="limit t on the worst joint, mm", ylabel="frames within t, %")
+    axes.grid(linewidth=0.4, color="0.88")
+    axes.set_axisbelow(True)
+
+
+def _draw_joints(axes: "Axes", scores: Sequence[Scores]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    names = [*scores[0].errors.names, "mean"]
+    places, width = np.arange(len(names)), 0.8 / len(scores)
+    for number, score in enumerate(scores):
+        heights = [*score.errors.joint_mm.values(), score.errors.mean_mm]
+        axes.bar(places + (number - (len(scores) - 1) / 2) * width, heights, width, **_style(number))
+    axes.axvline(len(names) - 1.5, color="0.6", linewidth=0.6)
+    axes.set_xticks(places, [name.replace("_", " ") for name in names], rotation=55, ha="right", rotation_mode="anchor")
+    axes.set(xlim=(-0.6, len(names) - 0.4), ylabel="mean error, mm")
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.grid(axis="y", linewidth=0.4, color="0.88")
+    axes.set_axisbelow(True)

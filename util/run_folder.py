@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from config import Experiment
-from util.checkpoint import load_training_state, save_training_state, save_weights
+from util.checkpoint import save_weights
 from util.errors import UserError
 from util.files import read_json, write_json, write_text
 from util.settings import saved_experiment, settings, to_plain
+from util.training_state import load_training_state, save_training_state
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
