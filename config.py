@@ -5,7 +5,7 @@ This module imports nothing of the project but its other parts, config_data and 
 import it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -243,7 +243,7 @@ _SMOKE_OPTIM = OptimConfig(
 _SMOKE_NETWORK = NetworkConfig(
     widths=(8, 8, 16, 16), second_widths=(8, 8, 8, 8), decoder_widths=(16, 16, 16), fusion_width=16, head_width=32
 )
-_SHREC_OPTIM = OptimConfig(
+_REAL_OPTIM = OptimConfig(
     steps=1000, batch=16, real_batch=32, learning_rate=8e-4, warmup=100, average=0.99, check_every=200
 )
 
@@ -282,52 +282,80 @@ _ALL = (
         ),
     ),
     Experiment(
-        name="shrec-train",
-        about="self-supervision on SHREC'17; needs --data.root",
-        data=DataConfig(name="shrec"),
-        start=WEIGHTS / "compact.safetensors",
-        optim=_SHREC_OPTIM,
-    ),
-    Experiment(
         name="shrec-control",
         about="as many steps on rendered hands alone, to compare with; needs --data.root",
         data=DataConfig(name="shrec"),
         start=WEIGHTS / "compact.safetensors",
         source="rendered",
-        optim=_SHREC_OPTIM,
+        optim=_REAL_OPTIM,
     ),
-    Experiment(
-        name="published",
-        about="self-supervision with the published network and loss weights; for a GPU",
+)
+
+
+def _train(name: DataSetName, title: str) -> Experiment:
+    """Self-supervision of the compact network on a data set's frames."""
+    about = f"self-supervision on {title}; needs --data.root"
+    start = WEIGHTS / "compact.safetensors"
+    return Experiment(name=f"{name}-train", about=about, data=DataConfig(name=name), start=start, optim=_REAL_OPTIM)
+
+
+_PUBLISHED_LOSSES = UnlabelledConfig(
+    model_to_data=0.1,
+    common_depth=0.0,
+    silhouette=0.0,
+    data_to_model=1.0,
+    parts=1.0,
+    collision=1.0,
+    pixel_to_model=100.0,
+    model_to_pixel=100.0,
+    pixel_outside=0.0,
+    pose_prior=0.0,
+    shape_prior=0.0,
+    teach_pixel=100.0,
+    teach_model=100.0,
+    teach_vertices=100.0,
+    robust=False,
+    points=2048,
+    fit_iou=0.0,
+    fit_outside=1.0,
+    teach_empty_parts=True,
+    looseness=1.0,
+    ramp=1,
+)
+
+
+def _published(
+    name: DataSetName, title: str, cube_mm: float, range_mm: tuple[float, float], epoch: int, epochs: int, decay: int
+) -> Experiment:
+    """The published settings. epoch: steps in one; epochs: how many there are; decay: epochs to a decay of the rate."""
+    optim = OptimConfig(learning_rate=1e-3, schedule="step", average=0.0)
+    return Experiment(
+        name=f"{name}-published",
+        about=f"the published network, losses and schedule on {title}; for a GPU; needs --data.root",
         network=FULL,
-        data=DataConfig(name="shrec"),
+        rendered=RenderedConfig(cube_mm=cube_mm, range_mm=range_mm),
+        data=DataConfig(name=name),
         supervised=SupervisedConfig(maps=1.0, rotations=0.0, shape=1000.0),
-        unlabelled=UnlabelledConfig(
-            model_to_data=0.1,
-            common_depth=0.0,
-            silhouette=0.0,
-            data_to_model=1.0,
-            parts=1.0,
-            collision=1.0,
-            pixel_to_model=100.0,
-            model_to_pixel=100.0,
-            pixel_outside=0.0,
-            pose_prior=0.0,
-            shape_prior=0.0,
-            teach_pixel=100.0,
-            teach_model=100.0,
-            teach_vertices=100.0,
-            robust=False,
-            points=2048,
-            fit_iou=0.0,
-            fit_outside=1.0,
-            teach_empty_parts=True,
-            looseness=1.0,
-            ramp=1,
-        ),
-        first=OptimConfig(steps=100_000, learning_rate=1e-3, schedule="step", decay_every=40_000, average=0.0),
-        optim=OptimConfig(steps=30_000, learning_rate=1e-3, schedule="step", decay_every=15_000, average=0.0),
-    ),
+        unlabelled=_PUBLISHED_LOSSES,
+        first=replace(optim, steps=100_000, decay_every=40_000),
+        optim=replace(optim, steps=epochs * epoch, decay_every=decay * epoch),
+    )
+
+
+_TITLES: dict[DataSetName, str] = {
+    "nyu": "NYU",
+    "icvl": "ICVL",
+    "msra": "MSRA",
+    "hands17": "HANDS 2017",
+    "shrec": "SHREC'17",
+    "dhg": "DHG-14/28",
+    "frames": "a folder of one's own frames",
+}
+_ALL += tuple(_train(name, title) for name, title in _TITLES.items())
+_ALL += (
+    _published("nyu", "NYU", 250.0, (500.0, 1200.0), 72_757 // 32, 15, 10),
+    _published("icvl", "ICVL", 200.0, (150.0, 600.0), 22_000 // 32, 8, 4),
+    _published("msra", "MSRA", 200.0, (150.0, 600.0), 67_892 // 32, 10, 5),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in _ALL}

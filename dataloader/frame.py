@@ -27,6 +27,21 @@ class DepthFrame:
         return DepthFrame(np.ascontiguousarray(self.depth_mm[:, ::-1]), self.camera.mirrored(width), self.name)
 
 
+def decode_image(path: Path) -> np.ndarray:
+    """Decode an image file with the type and channels that it has: (h, w) or (h, w, channels), blue first.
+
+    Raises:
+        UserError: the file is missing, truncated, or no image.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: unpack the data set again.")
+    stored = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
+    if image is None:
+        raise UserError(f"{path} is no readable image: unpack it again.")
+    return image
+
+
 def read_depth_png(path: Path, size: tuple[int, int] | None = None, unit_mm: float = 1.0) -> np.ndarray:
     """Read a 16-bit grey PNG as (h, w) depth: uint16 as stored when a unit is 1 mm, otherwise float32 millimetres.
 
@@ -38,12 +53,7 @@ def read_depth_png(path: Path, size: tuple[int, int] | None = None, unit_mm: flo
     Raises:
         UserError: the file is missing, no readable image, not 16-bit grey, or of another size.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: unpack the data set again.")
-    stored = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
-    if image is None:
-        raise UserError(f"{path} is no readable image: unpack it again.")
+    image = decode_image(path)
     if image.dtype != np.uint16 or image.ndim != 2:
         raise UserError(f"{path} is not a 16-bit grey PNG with depth in it: check that it belongs to this data set.")
     height, width = image.shape

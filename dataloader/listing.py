@@ -4,8 +4,8 @@ A data set's module turns its folder layout into a `Listing`; everything behind 
 is the same for all of them (dataloader/prepare.py).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,8 @@ class Listing:
     """(n, 3) edges of each frame's cube."""
     centres_mm: np.ndarray | None = None
     """(n, 3) centre of each cube; NaN, or None for all, where the hand has to be located."""
+    mirrored_width: int = 0
+    """Width of images that `read` flips left to right, 0 when it does not; leads back to the files' own u."""
     boxes: np.ndarray | None = None
     """(n, 4) int64 `Box` in which the hand is looked for; None = around the centre, or everywhere without one."""
     joint_set: str = "mano21"
@@ -75,6 +77,18 @@ class Listing:
     def path(self, index: int) -> Path:
         """Image file of a frame."""
         return self.root / self.files[index]
+
+    def part(self, indices: Sequence[int]) -> "Listing":
+        """Frames `indices` alone, in the given order."""
+        chosen = np.array(indices, np.int64)
+        arrays = {name: getattr(self, name) for name in ("centres_mm", "boxes", "joints_mm", "parameter_rows")}
+        return replace(
+            self,
+            files=tuple(self.files[index] for index in indices),
+            cubes_mm=self.cubes_mm[chosen],
+            groups=tuple(self.groups[index] for index in indices) if self.groups else (),
+            **{name: None if array is None else array[chosen] for name, array in arrays.items()},
+        )
 
     def read_parameters(self) -> HandParams | None:
         """Hand parameters of every frame, in the data set's published files; None where it has none.

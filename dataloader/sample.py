@@ -16,8 +16,8 @@ class HandSample:
 
     crop: HandCrop
     """Depth crops with their geometry."""
-    joints_mm: Float[Tensor, "b 21 3"] | None = None
-    """Keypoints (mano21 order) in the crop's camera frame."""
+    joints_mm: Float[Tensor, "b joints 3"] | None = None
+    """Labelled joints, of `joint_set`, in the crop's camera frame."""
     vertices_mm: Float[Tensor, "b 779 3"] | None = None
     """Hand surface in the crop's camera frame."""
     params: HandParams | None = None
@@ -26,6 +26,8 @@ class HandSample:
     """Samples on the hand itself (no forearm, no background), fixed before any prediction; never augmented."""
     frames: tuple[str, ...] = ()
     """Name of each frame."""
+    joint_set: str = "mano21"
+    """Joint set of the labels (`util.joints.JOINT_SETS`)."""
 
     def __len__(self) -> int:
         return self.crop.depth.shape[0]
@@ -39,6 +41,7 @@ class HandSample:
             None if self.params is None else self.params[indices],
             None if self.observed is None else self.observed[indices],
             tuple(self.frames[int(i)] for i in indices) if self.frames else (),
+            self.joint_set,
         )
 
     def to(self, target: torch.device) -> "HandSample":
@@ -50,4 +53,5 @@ class HandSample:
             None if self.params is None else HandParams.from_vector(self.params.vector().to(target)),
             None if self.observed is None else self.observed.to(target),
             self.frames,
+            self.joint_set,
         )

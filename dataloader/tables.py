@@ -1,5 +1,7 @@
 """Text files of data sets: rows of numbers, with or without a name in front."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ def numbers(words: list[str], columns: int, where: str, remedy: str, more: bool 
         raise UserError(f"{where} holds something else than numbers: {remedy}.") from error
     if len(row) < columns or (len(row) > columns and not more):
         raise UserError(f"{where} has {len(row)} numbers, not {columns}: {remedy}.")
-    if not np.isfinite(row).all():
+    if not all(map(math.isfinite, row)):
         raise UserError(f"{where} holds a number that is not finite: {remedy}.")
     return row
 
@@ -67,8 +69,10 @@ def read_named_table(path: Path, columns: int, remedy: str) -> tuple[list[str], 
     return names, np.array(rows, np.float64).reshape(-1, columns)
 
 
-def read_centres(path: Path, frames: int, remedy: str) -> np.ndarray:
+def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | None = None) -> np.ndarray:
     """(frames, 3) hand centres, mm, in the file's own frame; NaN for lines that say `invalid`.
+
+    With `chosen`, indices of frames, only theirs are read, (len(chosen), 3): few may be wanted of a large data set.
 
     Raises:
         UserError: the file is missing or damaged, or has another number of lines than there are frames.
@@ -77,6 +81,7 @@ def read_centres(path: Path, frames: int, remedy: str) -> np.ndarray:
     if len(lines) != frames:
         raise UserError(f"{path} has {len(lines)} lines for {frames} frames: {remedy}.")
     rows = [
-        [np.nan] * 3 if "invalid" in line else numbers(line.split(), 3, f"{path} line {n}", remedy) for n, line in lines
+        [np.nan] * 3 if "invalid" in line else numbers(line.split(), 3, f"{path} line {n}", remedy)
+        for n, line in (lines if chosen is None else [lines[i] for i in chosen])
     ]
     return np.array(rows, np.float64).reshape(-1, 3)

@@ -7,7 +7,8 @@ import torch
 from config import AugmentConfig
 from dataloader.augment import KINDS, Augmentation, Change
 from dataloader.camera import Camera
-from dataloader.store import FrameStore, cut_patch
+from dataloader.patch import cut_patch
+from dataloader.store import FrameStore
 
 CAMERA = (470.0, 440.0, 320.0, 250.0)
 CENTRE = (60.0, -30.0, 520.0)

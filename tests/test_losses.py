@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from config import EXPERIMENTS, UnlabelledConfig
+from config import EXPERIMENTS, DataConfig, UnlabelledConfig
 from dataloader.camera import Camera
 from dataloader.crop import empty_crop
-from dataloader.datasets.shrec import load_shrec
+from dataloader.datasets.shrec import list_shrec
+from dataloader.prepare import prepare
 from model.model_branch import HandEstimate
 from model.network import DualBranchNetwork, StageOutput
 from model.offset_maps import Cells
@@ -57,7 +58,8 @@ def real_crops(tmp_path_factory):
         pytest.skip("../shared/data/shrec17 is not at hand")
     root = tmp_path_factory.mktemp("shrec")
     subprocess.run([sys.executable, str(script), str(root), "--limit", "2"], check=True, capture_output=True)
-    store = load_shrec(root, workers=1)
+    data = DataConfig(name="shrec", root=root, test_subjects=(), workers=1)
+    store = prepare(list_shrec(data, "train"), data)
     return store.batch(range(0, len(store), max(1, len(store) // 8)))
 
 

@@ -1,171 +1,210 @@
-"""SHREC'17 in its own layout: small synthetic sequences, damaged ones, and a few real ones where they are at hand."""
+"""SHREC'17 in its own layout: small recordings, damaged ones, and a few real ones where they are at hand."""
 
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from config import DataConfig
-from dataloader.datasets import shrec
-from dataloader.datasets.shrec import CAMERA, NO_BOX, NO_HAND, TOO_SMALL, load_shrec, load_shrec_split
+from config_data import ShrecConfig
+from dataloader.datasets.gestures import CAMERA, NO_BOX, Gesture
+from dataloader.datasets.shrec import LAYOUT, list_shrec, read_gestures
+from dataloader.listing import Listing
+from dataloader.prepare import prepare
+from tests.recordings import EMPTY, hand_image, write_recording, write_skeleton
 from util.errors import UserError
 
-
-def _hand_image(left: int, top: int, z: int = 450) -> np.ndarray:
-    """(480, 640) a thumb-like bar on the stored image's right of a palm, before a wall."""
-    image = np.full((480, 640), 1400, np.uint16)
-    image[top : top + 120, left : left + 90] = z
-    image[top + 60 : top + 85, left + 90 : left + 150] = z - 20
-    return image
+FIRST = "gesture_1/finger_1/subject_2/essai_1"
 
 
-def _write(root: Path, gesture: int, subject: int, frames: list[tuple[np.ndarray, str]]) -> Path:
-    folder = root / f"gesture_{gesture}/finger_1/subject_{subject}/essai_1"
-    folder.mkdir(parents=True)
-    for i, (image, _) in enumerate(frames):
-        cv2.imwrite(str(folder / f"{i}_depth.png"), image)
-    (folder / "general_informations.txt").write_text("".join(f"{row}\n" for _, row in frames))
-    with (root / "train_gestures.txt").open("a") as file:
+def _write(root: Path, gesture: int, subject: int, frames: list[tuple[np.ndarray, str]], which: str = "train") -> Path:
+    with (root / f"{which}_gestures.txt").open("a") as file:
         file.write(f"{gesture} 1 {subject} 1 {gesture} {2 * gesture - 1} {len(frames)}\n")
-    return folder
+    return write_recording(root, LAYOUT, f"{gesture} 1 {subject} 1", frames)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two subjects: one with three good frames, one with a good, an empty, a boxless and a tiny one."""
+    """Three subjects: one with three frames, one with a frame, one without box and one beside the image, one listed
+    for testing."""
     root = tmp_path / "shrec"
-    empty = np.zeros((480, 640), np.uint16)
-    tiny = empty.copy()
-    tiny[200:215, 300:315] = 450
+    root.mkdir()
     # the first column is a time here, an index there: it must not matter
-    good = [(_hand_image(200 + 10 * i, 150), f"{977000 + 5 * i} {200 + 10 * i} 150 150 120") for i in range(3)]
+    good = [(hand_image(200 + 10 * i, 150), f"{977000 + 5 * i} {200 + 10 * i} 150 150 120") for i in range(3)]
     _write(root, 1, 2, good)
-    mixed = [(_hand_image(300, 200), "0 300 200 150 120"), (empty, "1 100 100 50 50"), (empty, "2 0 0 0 0")]
-    _write(root, 3, 7, [*mixed, (tiny, "3 290 190 40 40")])
+    _write(root, 3, 7, [(hand_image(300, 200), "0 300 200 150 120"), (EMPTY, "1 0 0 0 0"), (EMPTY, "2 700 100 50 50")])
+    _write(root, 14, 9, [(hand_image(300, 200), "0 -20 400 150 120")], "test")
     return root
 
 
-def test_frames_are_mirrored_cropped_and_masked(root: Path) -> None:
-    store = load_shrec(root, [2])
-    assert len(store) == 3 and store.dropped == ()
-    sample = store.batch(range(3))
-    assert sample.frames[1] == "gesture_1/finger_1/subject_2/essai_1/1_depth.png"
-    # stored centre of the palm's columns is u = 245 + 10 i, so 395 - 10 i after mirroring, and the bar reaches left
-    u = torch.from_numpy(store.centres_mm[:, 0] / store.centres_mm[:, 2]) * CAMERA[0] + CAMERA[2]
-    assert torch.allclose(u, 640 - torch.tensor([265.0, 275.0, 285.0]), atol=15)
-    assert sample.observed is not None and (sample.observed.sum(dim=(1, 2, 3)) > 600).all()
-    bar = sample.crop.depth_mm < 440
-    bar &= sample.crop.foreground
-    assert bar.nonzero()[:, 3].float().mean() < sample.crop.foreground.nonzero()[:, 3].float().mean()
-    assert (store.centres_mm[:, 2] > 430).all() and (store.centres_mm[:, 2] < 455).all()
+def _list(root: Path, split: Literal["train", "test"] = "train", **settings: object) -> Listing:
+    return list_shrec(DataConfig(name="shrec", root=root, **settings), split)  # type: ignore[arg-type]
 
 
-def test_useless_frames_are_dropped_and_counted(root: Path) -> None:
-    store = load_shrec(root, [7])
-    assert len(store) == 1
-    assert dict(store.dropped) == {NO_BOX: 1, NO_HAND: 1, TOO_SMALL: 1}
+def test_boxes_are_those_of_flipped_images_and_cut_at_their_borders(root: Path) -> None:
+    listing = _list(root, "test")
+    assert listing.files == (
+        *(f"{FIRST}/{i}_depth.png" for i in range(3)),
+        "gesture_14/finger_1/subject_9/essai_1/0_depth.png",
+    )
+    assert listing.boxes is not None and listing.boxes.dtype == np.int64
+    # x 200 w 150 -> 290..440 from the right; x -20 w 150 -> 510..660, cut at 640; y 400 h 120 is cut at 480
+    assert listing.boxes.tolist() == [
+        [290, 150, 440, 270],
+        [280, 150, 430, 270],
+        [270, 150, 420, 270],
+        [510, 400, 640, 480],
+    ]
+    assert listing.groups == ("subject 2",) * 3 + ("subject 9",)
+    assert listing.cubes_mm.tolist() == [[250.0] * 3] * 4 and _list(root, cube_mm=200).cubes_mm.tolist() == [
+        [200.0] * 3
+    ]
+    assert not listing.labelled and listing.camera == CAMERA and listing.mirrored_width == 640
+    depth = listing.read(listing.path(0))
+    left, top, right, bottom = listing.boxes[0]
+    inside = np.zeros(depth.shape, bool)
+    inside[top:bottom, left:right] = True
+    assert ((depth < 1000) <= inside).all() and (depth[top:bottom, left:right] < 1000).any()
+    assert depth.flags.c_contiguous and pickle.loads(pickle.dumps(listing.read)) is listing.read
 
 
-def test_the_second_run_reads_the_prepared_frames(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = load_shrec(root, cache=root / "cache")
-    monkeypatch.setattr(shrec, "read_sequence", None)
-    again = load_shrec(root, cache=root / "cache")
-    assert torch.equal(first.batch(range(4)).crop.depth, again.batch(range(4)).crop.depth)
-    assert again.dropped == first.dropped
-
-
-def test_changed_files_and_settings_are_prepared_anew(root: Path) -> None:
-    before = load_shrec(root, [2])
-    cv2.imwrite(str(root / "gesture_1/finger_1/subject_2/essai_1/0_depth.png"), _hand_image(200, 150, z=600))
-    after = load_shrec(root, [2])
-    assert abs(after.centres_mm[0, 2] - before.centres_mm[0, 2]) > 100
-    assert load_shrec(root, [2], cube_mm=200.0).cubes_mm[0].tolist() == [200, 200, 200]
-
-
-def test_processes_prepare_the_same_as_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = load_shrec(root, workers=1, cache=root / "one")
-    monkeypatch.setattr(shrec, "FEW_SEQUENCES", 1)
-    both = load_shrec(root, workers=2, cache=root / "two")
-    assert np.array_equal(alone.pixels, both.pixels) and alone.dropped == both.dropped
+def test_frames_without_a_box_are_left_out_and_counted(root: Path) -> None:
+    listing = _list(root)
+    assert listing.files == ("gesture_3/finger_1/subject_7/essai_1/0_depth.png",)
+    assert listing.dropped == {NO_BOX: 2}
+    assert _list(root, "test").dropped == {}
 
 
 def test_subjects_are_split_and_never_shared(root: Path) -> None:
-    config = DataConfig(name="shrec", root=root, test_subjects=(7,))
-    train, test = load_shrec_split(config, "train"), load_shrec_split(config, "test")
-    assert all("subject_2/" in name for name in train.names) and all("subject_7/" in name for name in test.names)
-    with pytest.raises(UserError, match="subject 7 is in"):
-        load_shrec_split(DataConfig(name="shrec", root=root, train_subjects=(7,), test_subjects=(7,)), "train")
-    with pytest.raises(UserError, match=r"data\.root is not set"):
-        load_shrec_split(DataConfig(name="shrec"), "train")
-
-
-def test_skeleton_files_give_the_centre_where_they_are(root: Path) -> None:
-    folder = root / "gesture_1/finger_1/subject_2/essai_1"
-    (folder / "skeletons_image.txt").write_text("\n".join(" ".join(["250 220"] * 22) for _ in range(3)))
-    (folder / "skeletons_world.txt").write_text("\n".join(" ".join(["0 0 0.47"] * 22) for _ in range(3)))
-    store = load_shrec(root, [2])
-    expected = [(640 - 250 - 320) / CAMERA[0] * 470, (220 - 240) / CAMERA[0] * 470, 470]
-    assert np.allclose(store.centres_mm, expected, atol=1e-3)
-
-
-def _break(root: Path, what: str) -> None:
-    folder = root / "gesture_1/finger_1/subject_2/essai_1"
-    information = folder / "general_informations.txt"
-    match what:
-        case "frame":
-            (folder / "1_depth.png").unlink()
-        case "png":
-            (folder / "1_depth.png").write_bytes(b"\x89PNG cut off")
-        case "empty png":
-            (folder / "1_depth.png").write_bytes(b"")
-        case "8 bit":
-            cv2.imwrite(str(folder / "1_depth.png"), np.zeros((480, 640), np.uint8))
-        case "size":
-            cv2.imwrite(str(folder / "1_depth.png"), np.zeros((240, 320), np.uint16))
-        case "information":
-            information.unlink()
-        case "short row":
-            information.write_text("0 200 150 150 120\n1 200 150\n2 200 150 150 120\n")
-        case "few rows":
-            information.write_text("0 200 150 150 120\n")
-        case "word":
-            information.write_text("0 200 150 x 120\n")
-        case "list":
-            (root / "train_gestures.txt").unlink()
+    everyone = {"subject 2", "subject 7", "subject 9"}
+    for tested in ((7,), (2, 9)):
+        train, test = (_list(root, split, test_subjects=tested) for split in ("train", "test"))
+        assert set(test.groups) == {f"subject {subject}" for subject in tested}
+        assert set(train.groups) == everyone - set(test.groups)
+    assert set(_list(root, train_subjects=(7,), test_subjects=(2,)).groups) == {"subject 7"}
+    # of the subjects that are tested on unless set, only 2 and 9 are here
+    assert set(_list(root, "test").groups) == {"subject 2", "subject 9"}
 
 
 @pytest.mark.parametrize(
-    ("what", "named"),
+    ("settings", "named"),
     [
-        ("frame", r"1_depth\.png is missing"),
-        ("png", r"1_depth\.png is no readable image"),
-        ("empty png", r"1_depth\.png is no readable image"),
-        ("8 bit", r"1_depth\.png is not a 16-bit"),
-        ("size", r"1_depth\.png is 320x240, not 640x480"),
-        ("information", r"general_informations\.txt is missing"),
-        ("short row", r"general_informations\.txt has 3 numbers in row 2, not 5"),
-        ("few rows", r"general_informations\.txt has 1 rows for 3 frames"),
-        ("word", r"general_informations\.txt holds something else than numbers in row 1"),
-        ("list", r"train_gestures\.txt is missing"),
+        ({"train_subjects": (7,), "test_subjects": (7,)}, "Subject 7 is in data.train_subjects and tested on"),
+        ({"train_subjects": (2,)}, "Subject 2 is in data.train_subjects and tested on"),
+        ({"test_subjects": (2, 5)}, "has no subject 5: choose from 2, 7, 9"),
+        ({"train_subjects": (5,)}, "has no subject 5: choose from 2, 7, 9"),
+        ({"test_subjects": (2, 7, 9)}, "has no subject for the train split"),
+        ({"shrec": ShrecConfig("lists"), "test_subjects": (2,)}, "data.shrec.split is lists and subjects are given"),
     ],
 )
-def test_damage_is_one_sentence_that_names_the_file(root: Path, what: str, named: str) -> None:
-    _break(root, what)
+def test_wrong_subjects_are_one_sentence(root: Path, settings: dict[str, object], named: str) -> None:
     with pytest.raises(UserError, match=named):
-        load_shrec(root, [2])
+        _list(root, "train", **settings)
 
 
-def test_wrong_places_and_subjects_are_one_sentence(root: Path) -> None:
+def test_its_own_lists_are_a_split_too(root: Path) -> None:
+    lists = ShrecConfig("lists")
+    assert set(_list(root, "train", shrec=lists).groups) == {"subject 2", "subject 7"}
+    assert set(_list(root, "test", shrec=lists).groups) == {"subject 9"}
+    (root / "test_gestures.txt").unlink()
+    assert set(_list(root, "test").groups) == {"subject 2"}
+    with pytest.raises(UserError, match=r"test_gestures\.txt is missing"):
+        _list(root, "test", shrec=lists)
+
+
+def test_a_gesture_knows_its_labels(root: Path) -> None:
+    assert read_gestures(root / "train_gestures.txt") == [Gesture(1, 1, 2, 1, 3), Gesture(3, 1, 7, 1, 3)]
+    assert [Gesture(g, f, 1, 1, 1).label28 for g in range(1, 15) for f in (1, 2)] == list(range(1, 29))
+    assert Gesture(14, 2, 1, 1, 1).label14 == 14
+
+
+def test_skeletons_give_joints_and_centres_where_they_are(root: Path) -> None:
+    uvz = np.tile([250, 220, 0.47], (3, 22, 1))
+    uvz[0, :, 0] += np.arange(22)
+    uvz[1, 4, 2] = 0
+    write_skeleton(root / FIRST, LAYOUT, uvz)
+    listing = _list(root, "test")
+    assert listing.joint_set == "shrec22" and listing.joints_mm is not None and listing.centres_mm is not None
+    assert listing.joints_mm.shape == (4, 22, 3)
+    expected = [(640 - 250 - 320) / CAMERA[0] * 470, (220 - 240) / CAMERA[0] * 470, 470]
+    assert np.allclose(listing.joints_mm[2], expected) and np.allclose(listing.centres_mm[2], expected)
+    assert np.allclose(listing.joints_mm[0, :, 0], (640 - 250 - np.arange(22) - 320) / CAMERA[0] * 470)
+    assert np.allclose(listing.centres_mm[0], listing.joints_mm[0].mean(axis=0))
+    # a joint at no depth, and a recording without these files: not known
+    assert np.isnan(listing.joints_mm[[1, 3]]).all() and np.isnan(listing.centres_mm[[1, 3]]).all()
+    assert listing.notices[0].startswith("1 of 2 gestures have no skeletons_image.txt")
+    unlabelled = _list(root)
+    assert unlabelled.joints_mm is None and unlabelled.centres_mm is None
+    assert unlabelled.notices[0].startswith("No gesture has")
+
+
+def test_the_skeletons_centre_is_kept_when_frames_are_prepared(root: Path) -> None:
+    write_skeleton(root / FIRST, LAYOUT, np.tile([250, 220, 0.47], (3, 22, 1)))
+    store = prepare(_list(root, "test", test_subjects=(2,)), DataConfig(name="shrec", keep=False, workers=1))
+    expected = [(640 - 250 - 320) / CAMERA[0] * 470, (220 - 240) / CAMERA[0] * 470, 470]
+    assert len(store) == 3 and np.allclose(store.centres_mm, expected, atol=1e-3)
+    assert store.joints_mm is not None and store.joints_mm.shape == (3, 22, 3)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+IMAGE = f"{FIRST}/1_depth.png"
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda path: path.unlink(), r"1_depth\.png is missing"),
+        (_cut, r"1_depth\.png is no readable image"),
+        (lambda path: path.write_bytes(b""), r"1_depth\.png is no readable image"),
+        (lambda path: cv2.imwrite(str(path), EMPTY.astype(np.uint8)), r"1_depth\.png is not a 16-bit"),
+        (lambda path: cv2.imwrite(str(path), EMPTY[:240, :320]), r"1_depth\.png is 320x240, not 640x480"),
+    ],
+)
+def test_a_damaged_image_is_one_sentence(root: Path, damage: Callable[[Path], object], named: str) -> None:
+    damage(root / IMAGE)
+    listing = _list(root, "test")
+    with pytest.raises(UserError, match=named):
+        listing.read(listing.path(1))
+
+
+BOXES = f"{FIRST}/general_informations.txt"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "named"),
+    [
+        (BOXES, None, r"general_informations\.txt is missing"),
+        (BOXES, "0 200 150 150 120\n1 200 150\n", r"general_informations\.txt line 2 has 3 numbers, not 5"),
+        (BOXES, "0 200 150 150 120\n", r"general_informations\.txt has 1 rows for 3 frames"),
+        (BOXES, "0 200 150 x 120\n", r"general_informations\.txt line 1 holds something else than numbers"),
+        ("train_gestures.txt", None, r"train_gestures\.txt is missing"),
+        ("train_gestures.txt", "1 1 2 1 1 1\n", r"train_gestures\.txt line 1 has 6 numbers, not 7"),
+        ("train_gestures.txt", "1 1 2 1 1 1 -3\n", r"train_gestures\.txt holds -3 where a count or index belongs"),
+        (f"{FIRST}/skeletons_world.txt", "0 0 0.4\n", r"skeletons_world\.txt line 1 has 3 numbers, not 66"),
+        (f"{FIRST}/skeletons_image.txt", "1 2 " * 22 + "\n", r"skeletons_image\.txt has 1 rows for 3 frames"),
+    ],
+)
+def test_damaged_tables_are_one_sentence(root: Path, file: str, text: str | None, named: str) -> None:
+    write_skeleton(root / FIRST, LAYOUT, np.ones((3, 22, 3)))
+    (root / file).unlink() if text is None else (root / file).write_text(text)
+    with pytest.raises(UserError, match=named):
+        _list(root, "test", test_subjects=(2,))
+
+
+def test_wrong_places_are_one_sentence(root: Path) -> None:
     with pytest.raises(UserError, match="is no folder"):
-        load_shrec(root / "nowhere")
-    with pytest.raises(UserError, match="has no subject 5: choose from 2, 7"):
-        load_shrec(root, [2, 5])
-    with pytest.raises(UserError, match="no frame with 99999 hand pixels"):
-        load_shrec(root, [2], min_pixels=99999)
+        _list(root / "nowhere")
+    with pytest.raises(UserError, match=r"data\.root is not set"):
+        list_shrec(DataConfig(name="shrec"), "train")
 
 
 def test_real_sequences(shared: Path, tmp_path: Path) -> None:
@@ -173,7 +212,8 @@ def test_real_sequences(shared: Path, tmp_path: Path) -> None:
     if not script.is_file():
         pytest.skip("../shared/data/shrec17 is absent")
     subprocess.run([sys.executable, str(script), str(tmp_path), "--limit", "4"], check=True, capture_output=True)
-    store = load_shrec(tmp_path)
+    listing = list_shrec(DataConfig(name="shrec", root=tmp_path, shrec=ShrecConfig("lists")), "train")
+    store = prepare(listing, DataConfig(name="shrec", keep=False, workers=1))
     assert len(store) + sum(number for _, number in store.dropped) == 64
     sample = store.batch(range(len(store)))
     assert sample.observed is not None

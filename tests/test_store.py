@@ -1,5 +1,6 @@
 """Frames in memory: what goes in comes out, as crops."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from dataloader.camera import Camera
 from dataloader.crop import crop_frame
-from dataloader.store import UNIT_MM, FrameStore, StoredFrame, cut_patch
+from dataloader.packing import BITS, FRAMES, PIXELS, save_packed
+from dataloader.patch import StoredFrame, cut_patch
+from dataloader.store import FrameStore
 from util.errors import UserError
 
 CAMERA = (463.889, 463.889, 320.0, 240.0)
@@ -63,7 +66,8 @@ def test_masks_labels_and_names_come_along(store: FrameStore) -> None:
 
 
 def test_patches_hold_only_what_a_crop_can_show(store: FrameStore) -> None:
-    assert store.pixels.max() * UNIT_MM < 1000, "the wall is behind every cube"
+    deepest = store.bases_mm + store.units_mm * store.pixels.max()
+    assert (deepest < 1000).all(), "the wall is behind every cube"
     assert (store.shapes < 185).all()
     assert len(store) == 3 and store.dropped == (("too small", 4),)
 
@@ -75,35 +79,74 @@ def test_a_subset_shares_the_pixels(store: FrameStore) -> None:
     assert part.batch([1]).frames == ("frame 1",)
 
 
-def test_saved_stores_come_back_whole(store: FrameStore, tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "store.npz"
-    store.save(path)
-    again = FrameStore.load(path)
+def _kept(folder: Path, frames: list[StoredFrame], size: int = 128) -> FrameStore:
+    save_packed(folder, iter(frames), {"size": size, "joint_set": "nyu14", "mirrored_width": 640}, {"too small": 4})
+    return FrameStore.load(folder)
+
+
+def test_stores_on_disk_serve_the_same_crops(store: FrameStore, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    again = _kept(folder, [_stored(index, labels=True) for index in range(3)])
+    assert isinstance(again.pixels, np.memmap) and isinstance(again.observed_bits, np.memmap)
     first, second = store.batch(range(3)), again.batch(range(3))
     assert torch.equal(first.crop.depth, second.crop.depth)
     assert first.observed is not None and second.observed is not None
     assert torch.equal(first.observed, second.observed)
     assert again.dropped == store.dropped and second.frames == first.frames
-    assert list(path.parent.iterdir()) == [path], "nothing temporary is left"
+    assert (again.mirrored_width, again.joint_set, second.joint_set) == (640, "nyu14", "nyu14")
+    assert list(tmp_path.iterdir()) == [folder], "nothing temporary is left"
 
 
 def test_without_masks_and_labels_there_are_none(tmp_path: Path) -> None:
-    bare = FrameStore.from_frames([cut_patch(_frame(0), CAMERA, CENTRES[0], CUBE)], size=64)
-    bare.save(tmp_path / "store.npz")
-    sample = FrameStore.load(tmp_path / "store.npz").batch([0])
+    frames = [_stored(1), cut_patch(_frame(0), CAMERA, CENTRES[0], CUBE)]
+    sample = _kept(tmp_path / "kept", frames, size=64).batch([1])
     assert sample.observed is None and sample.joints_mm is None and sample.vertices_mm is None
     assert sample.crop.depth.shape == (1, 1, 64, 64)
 
 
-def test_an_empty_patch_is_a_crop_of_background() -> None:
-    frames = [cut_patch(np.zeros((480, 640), np.uint16), CAMERA, CENTRES[0], CUBE), _stored(1)]
-    sample = FrameStore.from_frames(frames).batch([0, 1])
+def test_an_empty_patch_is_a_crop_of_background(tmp_path: Path) -> None:
+    empty = cut_patch(np.zeros((480, 640), np.uint16), CAMERA, CENTRES[0], CUBE)
+    sample = FrameStore.from_frames([empty, _stored(1)]).batch([0, 1])
     assert not sample.crop.foreground[0].any() and sample.crop.foreground[1].any()
+    assert not _kept(tmp_path / "kept", [empty]).batch([0]).crop.foreground.any()
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all", b"PK\x03\x04 broken"])
-def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "store.npz"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"store\.npz is no store of prepared frames"):
-        FrameStore.load(path)
+@pytest.mark.parametrize("step_mm", [1.0, 0.125])
+def test_depth_in_fractions_that_sensors_use_is_kept_exactly(step_mm: float) -> None:
+    depth = np.round(_frame(0) / step_mm) * step_mm + 3 * step_mm
+    kept = cut_patch(depth.astype(np.float32), CAMERA, CENTRES[0], CUBE)
+    u, v = kept.origin
+    height, width = kept.patch.shape
+    again = kept.base_mm + kept.unit_mm * (kept.patch.astype(np.float64) - 1)
+    there = kept.patch > 0
+    assert there.mean() > 0.7 and np.array_equal(again[there], depth[v : v + height, u : u + width][there])
+
+
+def test_whatever_stands_before_the_cube_counts_as_its_front() -> None:
+    depth = _frame(0)
+    depth[230:250, 270:290] = 150
+    crop = FrameStore.from_frames([cut_patch(depth, CAMERA, CENTRES[0], CUBE)]).batch([0]).crop
+    assert (crop.depth == -1).sum() > 20
+
+
+@pytest.mark.parametrize("file", [PIXELS, BITS, FRAMES])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
+def test_a_damaged_folder_is_one_sentence(tmp_path: Path, file: str, damage: str) -> None:
+    _kept(tmp_path / "kept", [_stored(index) for index in range(2)])
+    path = tmp_path / "kept" / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3] if damage == "truncated" else b"PK\x03\x04 odd")
+    with pytest.raises(UserError, match=r"kept holds no whole set of prepared frames .* delete it"):
+        FrameStore.load(tmp_path / "kept")
+
+
+def test_what_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    def frames() -> Iterator[StoredFrame]:
+        yield _stored(0)
+        raise UserError("the second image is damaged")
+
+    with pytest.raises(UserError, match="second image"):
+        save_packed(tmp_path / "kept", frames(), {"size": 128, "joint_set": "mano21", "mirrored_width": 0}, {})
+    assert not list(tmp_path.iterdir())

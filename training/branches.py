@@ -7,14 +7,17 @@ from torch import Tensor
 from dataloader.crop import HandCrop
 from model.network import StageOutput
 from render.rasterise import rasterise
+from util.joints import MANO21, JointSet
 
 
-def branch_joints_mm(outputs: list[StageOutput], crop: HandCrop) -> dict[str, Float[Tensor, "b 21 3"]]:
+def branch_joints_mm(
+    outputs: list[StageOutput], crop: HandCrop, joint_set: JointSet = MANO21
+) -> dict[str, Float[Tensor, "b joints 3"]]:
     """Joints of each branch in the camera frame: stage1_pixel, stage1_model, and so on."""
     joints: dict[str, Tensor] = {}
     for k, output in enumerate(outputs, 1):
-        joints[f"stage{k}_pixel"] = crop.mm_from_xyz(output.pixel_xyz)
-        joints[f"stage{k}_model"] = crop.mm_from_xyz(output.joints_xyz)
+        joints[f"stage{k}_pixel"] = joint_set.from_mano21(crop.mm_from_xyz(output.pixel_xyz))
+        joints[f"stage{k}_model"] = joint_set.from_mano21(crop.mm_from_xyz(output.joints_xyz))
     return joints
 
 

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from config import Experiment
@@ -16,7 +15,8 @@ from training.show import outputs_picture
 from training.sources import load_frames
 from util.draw import write_png
 from util.errors import UserError
-from util.files import write_whole
+from util.files import write_text
+from util.predictions import write_predictions
 from util.run_folder import RunFolder
 
 TABLE = ("mean_mm", "surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "tips_outside_mm")
@@ -36,15 +36,21 @@ def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> 
 def score_and_show(
     network: DualBranchNetwork, store: FrameStore, layer: HandLayer, folder: RunFolder, name: str
 ) -> dict[str, dict]:
-    """Measures of a network on a store; pictures of some frames and all predicted joints go into the run folder."""
+    """Measures of a network on a store; pictures of some frames and all predicted joints go into the run folder.
+
+    Joints are those of the data set, in its own orientation, one line a frame of `frames.txt`: what evaluate.py reads.
+    """
     predictions: dict[str, torch.Tensor] = {}
     scores = score_frames(network, store, layer, predictions=predictions)
     chosen = torch.linspace(0, len(store) - 1, min(PICTURED, len(store))).long()
     picture = outputs_picture(network, store.batch(chosen), PICTURED)
     write_png(folder.pictures / f"{name}.png", picture)
+    fx, fy, cx, cy = (float(number) for number in store.cameras[0])
     for branch, joints_mm in predictions.items():
-        lines = "\n".join(" ".join(f"{value:.3f}" for value in row) for row in np.asarray(joints_mm.flatten(1)))
-        write_whole(folder.path / "predictions" / f"{name}_{branch}_xyz.txt", (lines + "\n").encode())
+        for kind in ("uvd", "xyz"):
+            path = folder.path / "predictions" / f"{name}_{branch}_{kind}.txt"
+            write_predictions(path, joints_mm.numpy(), (fx, fy, cx, cy), store.mirrored_width or None)
+    write_text(folder.path / "predictions" / "frames.txt", "\n".join(store.names) + "\n")
     return scores
 
 

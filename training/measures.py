@@ -19,7 +19,7 @@ from render.hand_layer import HandLayer
 from render.surface import surface_distance
 from training.branches import branch_joints_mm, masked_mean, render_model
 from training.observation import outside_at, outside_distance
-from util.joints import MANO21
+from util.joints import JOINT_SETS, NYU14, JointSet
 from util.metrics import JointErrors, share, summary
 
 POINTS = 1024
@@ -46,8 +46,8 @@ class _Scores:
         for name, value in values.items():
             self.measures.setdefault(name, []).append(value.cpu())
 
-    def result(self, true_mm: Tensor | None) -> dict:
-        columns = {name: torch.cat(values) for name, values in self.measures.items()}
+    def result(self, true_mm: Tensor | None, joint_set: JointSet) -> dict:
+        columns = {name: torch.cat(values).numpy() for name, values in self.measures.items()}
         n = sum(len(joints) for joints in self.joints_mm)
         result: dict = {name: summary(column) for name, column in columns.items()}
         if "surface_mm" in columns:
@@ -56,8 +56,10 @@ class _Scores:
                 (columns["surface_mm_predbox"] < OK_SURFACE_MM) & (columns["iou_predbox"] > OK_IOU)
             )
         if true_mm is not None:
-            errors = JointErrors.between(torch.cat(self.joints_mm), true_mm, MANO21.names)
+            errors = JointErrors.between(torch.cat(self.joints_mm).numpy(), true_mm.numpy(), joint_set.names)
             result["mean_mm"] = summary(errors.frame_mm)
+            if joint_set is NYU14:
+                result["mean_first_11_mm"] = summary(errors.only(range(11)).frame_mm)
             result["joint_mm"] = errors.joint_mm
             result["success_curve"] = {
                 "limit_mm": list(CURVE_MM),
@@ -75,29 +77,30 @@ def score_frames(
 
     Returns {branch: {measure: {"mean", "median"}, "share_ok", "n_frames"}}; model branches have surface_mm, coverage,
     depth_mm, iou and the same with `_predbox`; all have tips_outside_mm (how far finger tips fall outside the observed
-    silhouette, in the image); with labels also mean_mm, joint_mm and success_curve.
-    predictions: a dict that receives the joints of each branch, (n, 21, 3) in mm.
+    silhouette, in the image); with labels also mean_mm, joint_mm and success_curve, in the labels' own joint set.
+    predictions: a dict that receives the joints of each branch, (n, joints, 3) in mm, in that set too.
     """
     device = next(network.parameters()).device
     network.eval()
     scores: dict[str, _Scores] = {}
     truths: list[Tensor] = []
+    joint_set = JOINT_SETS[store.joint_set]
     for at in range(0, len(store), batch):
         sample = store.batch(range(at, min(at + batch, len(store)))).to(device)
         outputs = network(sample.crop)
         if sample.joints_mm is not None:
             truths.append(sample.joints_mm.cpu())
         observed = sample.crop.foreground if sample.observed is None else sample.observed
-        for branch, joints_mm in branch_joints_mm(outputs, sample.crop).items():
-            entry = scores.setdefault(branch, _Scores())
-            entry.joints_mm.append(joints_mm.cpu())
-            entry.add({"tips_outside_mm": tips_outside_mm(sample.crop, joints_mm)})
+        for branch, joints_mm in branch_joints_mm(outputs, sample.crop, joint_set).items():
+            scores.setdefault(branch, _Scores()).joints_mm.append(joints_mm.cpu())
+        for branch, keypoints_mm in branch_joints_mm(outputs, sample.crop).items():
+            scores[branch].add({"tips_outside_mm": tips_outside_mm(sample.crop, keypoints_mm)})
         for k, output in enumerate(outputs, 1):
             scores[f"stage{k}_model"].add(fit_measures(sample.crop, output, layer, observed))
     true_mm = torch.cat(truths) if truths else None
     if predictions is not None:
         predictions.update({branch: torch.cat(entry.joints_mm) for branch, entry in scores.items()})
-    return {branch: entry.result(true_mm) for branch, entry in scores.items()}
+    return {branch: entry.result(true_mm, joint_set) for branch, entry in scores.items()}
 
 
 def fit_measures(

@@ -72,8 +72,10 @@ def held_out_errors(network: nn.Module, samples: list[HandSample]) -> dict[str, 
         outputs = network(sample.crop.to(device))
         for name, joints_mm in branch_joints_mm(outputs, sample.crop.to(device)).items():
             found.setdefault(name, []).append(joints_mm.cpu())
-    true_mm = torch.cat([sample.joints_mm for sample in samples])  # type: ignore[arg-type]
-    return {name: JointErrors.between(torch.cat(mm), true_mm, MANO21.names).mean_mm for name, mm in found.items()}
+    true_mm = torch.cat([sample.joints_mm for sample in samples]).numpy()  # type: ignore[arg-type]
+    return {
+        name: JointErrors.between(torch.cat(mm).numpy(), true_mm, MANO21.names).mean_mm for name, mm in found.items()
+    }
 
 
 def _shower(loop: Loop, sample: HandSample) -> Callable[[int], None]:

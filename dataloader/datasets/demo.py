@@ -16,8 +16,9 @@ from torch import Tensor
 from config import DemoConfig, RenderedConfig
 from dataloader.camera import Camera
 from dataloader.locate import locate_hand
+from dataloader.patch import StoredFrame, cut_patch
 from dataloader.rendered import PlacedHands, place_hands
-from dataloader.store import FrameStore, StoredFrame, cut_patch
+from dataloader.store import FrameStore
 from render.forearm import Forearm
 from render.hand_layer import HandLayer
 from render.rasterise import rasterise

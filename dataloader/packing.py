@@ -1,0 +1,151 @@
+"""Patches of many frames one behind another: in memory, or as three files from which pixels are mapped, not read.
+
+Folder of a prepared split: `pixels.u16` (uint16 depth of all patches), `observed.bits` (one bit a pixel; empty without
+masks), `frames.npz` (what belongs to single frames). It takes its name when it is complete, so what has it is whole.
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from dataloader.patch import StoredFrame
+from util.errors import UserError
+
+PER_FRAME = (
+    *("starts", "shapes", "bases_mm", "units_mm", "origins", "cameras", "centres_mm", "cubes_mm", "names"),
+    *("joints_mm", "vertices_mm"),
+)
+"""Arrays of a `FrameStore` with one entry a frame."""
+PIXELS, BITS, FRAMES = "pixels.u16", "observed.bits", "frames.npz"
+ALIGNED = 8
+"""Patches start at multiples of this, so that each one's mask starts with a whole byte."""
+
+
+def pack(frames: Iterable[StoredFrame]) -> dict[str, Any]:
+    """Pixels, masks and per-frame arrays of a `FrameStore`, in memory."""
+    pixels, bits = io.BytesIO(), io.BytesIO()
+    arrays = _write(frames, pixels, bits)
+    packed = np.frombuffer(bits.getbuffer(), np.uint8) if bits.tell() else None
+    return {"pixels": np.frombuffer(pixels.getbuffer(), np.uint16), "observed_bits": packed, **arrays}
+
+
+def save_packed(folder: Path, frames: Iterable[StoredFrame], rest: dict[str, Any], dropped: Mapping[str, int]) -> None:
+    """Write frames to a folder as they come, so that they need not fit into memory.
+
+    Args:
+        folder: must not exist; gets its name in the last step. Another process that finished it first wins.
+        frames: read once.
+        rest: size, joint_set and mirrored_width of the `FrameStore`.
+        dropped: reason -> number; read after the frames.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary.mkdir(parents=True)
+    try:
+        with (temporary / PIXELS).open("wb") as pixels, (temporary / BITS).open("wb") as bits:
+            arrays = _write(frames, pixels, bits)
+        arrays = {name: array for name, array in arrays.items() if array is not None}
+        with (temporary / FRAMES).open("wb") as file:
+            np.savez(
+                file,
+                allow_pickle=False,
+                size=np.array(rest["size"]),
+                joint_set=np.array(rest["joint_set"]),
+                mirrored_width=np.array(rest["mirrored_width"]),
+                reasons=np.array(list(dropped), np.str_),
+                counts=np.array(list(dropped.values()), np.int64),
+                **arrays,
+            )
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / FRAMES).is_file():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_packed(folder: Path) -> dict[str, Any]:
+    """Fields of the `FrameStore` in a folder that `save_packed` wrote; pixels are mapped from the file.
+
+    Raises:
+        UserError: a file is missing, damaged or something else.
+    """
+    try:
+        with np.load(folder / FRAMES, allow_pickle=False) as file:
+            arrays: dict[str, Any] = {name: file[name] for name in file.files}
+        reasons, counts = arrays.pop("reasons"), arrays.pop("counts")
+        rest: dict[str, Any] = {name: int(arrays.pop(name)) for name in ("size", "mirrored_width")}
+        rest["joint_set"] = str(arrays.pop("joint_set"))
+        pixels = np.memmap(folder / PIXELS, np.uint16, "r")
+        masked = (folder / BITS).stat().st_size > 0
+        bits = np.memmap(folder / BITS, np.uint8, "r") if masked else None
+        ends = arrays["starts"] + arrays["shapes"].prod(axis=1)
+        if ends.max(initial=0) > len(pixels) or (bits is not None and len(bits) * ALIGNED < len(pixels)):
+            raise ValueError("shorter than its frames")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{folder} holds no whole set of prepared frames ({error}): delete it and it is made anew."
+        ) from error
+    dropped = tuple((str(reason), int(count)) for reason, count in zip(reasons, counts, strict=True))
+    return {"pixels": pixels, "observed_bits": bits, **arrays, **rest, "dropped": dropped}
+
+
+def _write(frames: Iterable[StoredFrame], pixels: io.BufferedIOBase, bits: io.BufferedIOBase) -> dict[str, Any]:
+    """Write patches and masks; returns the per-frame arrays, None where not every frame has one.
+
+    Without a mask for every frame `bits` is left empty.
+    """
+    per_frame: dict[str, list] = {name: [] for name in PER_FRAME}
+    start, masked = 0, True
+    for frame in frames:
+        padding = -frame.patch.size % ALIGNED
+        pixels.write(np.pad(frame.patch.ravel(), (0, padding)).astype("<u2").tobytes())
+        masked = masked and frame.observed is not None
+        if masked and frame.observed is not None:
+            bits.write(np.packbits(np.pad(frame.observed.ravel(), (0, padding))).tobytes())
+        values = (
+            *(start, frame.patch.shape, frame.base_mm, frame.unit_mm, frame.origin, frame.camera),
+            *(frame.centre_mm, frame.cube_mm, frame.name, frame.joints_mm, frame.vertices_mm),
+        )
+        for name, value in zip(PER_FRAME, values, strict=True):
+            per_frame[name].append(value)
+        start += frame.patch.size + padding
+    if start == 0:  # an empty file cannot be mapped
+        pixels.write(bytes(2 * ALIGNED))
+        bits.write(bytes(1))
+    if not masked or not per_frame["starts"]:
+        bits.seek(0)
+        bits.truncate()
+    return {name: _column(name, values) for name, values in per_frame.items()}
+
+
+_KINDS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "starts": (np.int64, ()),
+    "shapes": (np.int64, (2,)),
+    "bases_mm": (np.float32, ()),
+    "units_mm": (np.float32, ()),
+    "origins": (np.int64, (2,)),
+    "cameras": (np.float32, (4,)),
+    "centres_mm": (np.float32, (3,)),
+    "cubes_mm": (np.float32, (3,)),
+}
+"""Type and shape of one frame's entry."""
+
+
+def _column(name: str, values: list) -> np.ndarray | None:
+    if name == "names":
+        return np.array(values, np.str_)
+    if name in _KINDS:
+        kind, shape = _KINDS[name]
+        return np.array(values, kind).reshape(-1, *shape)
+    known = [value for value in values if value is not None]
+    return np.stack(known).astype(np.float32) if known and len(known) == len(values) else None
