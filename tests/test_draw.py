@@ -19,7 +19,6 @@ from util.draw import (
     write_png,
 )
 from util.joints import FINGER_COLOURS, JOINT_SETS, MANO21, PALM_COLOUR
-from util.plot import success_curve_picture
 
 SIZE = 64
 
@@ -123,12 +122,3 @@ def test_a_png_keeps_its_colours(tmp_path: Path) -> None:
     back = cv2.imread(str(tmp_path / "new" / "a.png"))
     assert back is not None
     assert np.array_equal(back[..., ::-1], picture)
-
-
-def test_a_curve_rises_to_the_right() -> None:
-    picture = success_curve_picture([0, 20, 40], {"after": [0.0, 0.5, 1.0]})
-    rows, columns = np.nonzero((picture == (200, 60, 50)).all(axis=-1))
-    line = rows > 60  # below the name
-    assert np.corrcoef(rows[line], columns[line])[0, 1] < -0.9
-    with pytest.raises(ValueError, match="one share a limit"):
-        success_curve_picture([0, 20], {"after": [0.0]})

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("config_data", "config_rendered", "config", "util", "render", "dataloader", "model", "training")
-ENTRIES = ("train_render",)
+ENTRIES = ("train_render", "evaluate")
 MAX_LINES = 400
 
 
