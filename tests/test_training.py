@@ -10,7 +10,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from config import EXPERIMENTS
+from config import EXPERIMENTS, DataConfig
+from evaluate import main as evaluate
+from tests.shared import REFERENCE, needs_reference
 from training.loop import Loop
 from training.run import run
 from training.setup import make_network
@@ -115,3 +117,21 @@ def test_a_loss_that_is_not_finite_stops_with_its_name(tmp_path):
     with pytest.raises(UserError, match="stage1/maps"):
         loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
     assert torch.equal(before, weight)
+
+
+@needs_reference
+@pytest.mark.parametrize("data_set", ["nyu", "icvl", "msra"])
+def test_predictions_of_the_test_phase_are_what_evaluate_scores(data_set, tmp_path, capsys):
+    data = DataConfig(name=data_set, root=REFERENCE / "datasets" / data_set, keep=False)
+    weights = EXPERIMENTS["demo"].start
+    results = run(replace(SMOKE, phase="test", data=data), tmp_path / "run", load_model=weights)["after"]
+    for branch in ("stage1_pixel", "stage2_model"):
+        for kind in ("uvd", "xyz"):
+            file = tmp_path / "run" / "predictions" / f"after_{branch}_{kind}.txt"
+            capsys.readouterr()
+            evaluate([data_set, str(file), "--root", str(data.root), "--format", kind, "--json"])
+            scored = json.loads(capsys.readouterr().out.splitlines()[-1])["files"][file.stem]
+            assert scored["mean_mm"] == pytest.approx(results[branch]["mean_mm"]["mean"], abs=0.01)
+            if data_set == "nyu":
+                expected = results[branch]["mean_first_11_mm"]["mean"]
+                assert scored["mean_first_11_mm"] == pytest.approx(expected, abs=0.01)

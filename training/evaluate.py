@@ -26,7 +26,7 @@ PICTURED = 12
 def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> dict:
     """Score weights on the test split; returns results.json's content."""
     if load_model is None:
-        raise UserError("The phase test needs weights: add --load-model FILE.safetensors.")
+        raise UserError("The phase test needs weights: add --load-model FILE.")
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     store = load_frames(experiment, "test")

@@ -25,7 +25,7 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
     if experiment.phase == "transfer":
         raise UserError("The phase transfer (image translation) does not exist yet: choose pretrain, train or test.")
     if experiment.phase == "test" and load_model is None:
-        raise UserError("The phase test needs weights: add --load-model FILE.safetensors.")
+        raise UserError("The phase test needs weights: add --load-model FILE.")
     folder = RunFolder.open(run_dir, experiment, resume)
     if experiment.phase == "pretrain":
         results = pretrain(experiment, folder, resume, load_model)
