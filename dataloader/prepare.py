@@ -198,7 +198,10 @@ def _prepare_part(part: Listing, least: int, size: int) -> list[StoredFrame | st
 def _checked(store: FrameStore, listing: Listing) -> FrameStore:
     if len(store) == 0:
         reasons = ", ".join(f"{number} {reason}" for reason, number in store.dropped) or "none is listed"
-        raise UserError(f"{listing.root} has no frame to {listing.split} on ({reasons}): lower --data.min-pixels.")
+        raise UserError(
+            f"{listing.root} has no frame to {listing.split} on ({reasons}): run python -m dataloader "
+            f"{listing.data_set} --root {listing.root}, or lower --data.min-pixels."
+        )
     return store
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from config import DataConfig
-from dataloader import prepare as preparing
+from dataloader import packing, prepare as preparing
 from dataloader.datasets.gestures import CAMERA, NO_BOX
 from dataloader.datasets.shrec import LAYOUT, list_shrec
-from dataloader.prepare import NO_HAND, TOO_SMALL, prepare
+from dataloader.frame import read_depth_png
+from dataloader.listing import Listing
+from dataloader.prepare import EMPTY as EMPTY_CROP, NO_HAND, TOO_SMALL, prepare
 from dataloader.store import FrameStore
 from tests.recordings import EMPTY, hand_image, write_recording
 from util.errors import UserError
@@ -105,3 +107,48 @@ def test_a_damaged_image_stops_preparing_with_its_name(root: Path) -> None:
     with pytest.raises(UserError, match=r"essai_1/1_depth\.png is no readable image"):
         _prepared(root)
     assert not list((root / ".prepared").glob("*")), "what is not whole is not left behind"
+
+
+def _labelled(root: Path) -> Listing:
+    """Two labelled frames with centres, the second of which shows nothing inside its cube."""
+    for name, image in (("0.png", hand_image(300, 200)), ("1.png", EMPTY + 900)):
+        cv2.imwrite(str(root / name), image)
+    centre = np.array([25.0, 20.0, 450.0])
+    joints_mm = np.tile(centre, (2, 14, 1)) + np.arange(14)[:, None]
+    cubes_mm = np.full((2, 3), 250.0)
+    return Listing(
+        *("nyu", "test", root, ("0.png", "1.png"), read_depth_png, CAMERA, cubes_mm, np.tile(centre, (2, 1))),
+        joint_set="nyu14",
+        joints_mm=joints_mm,
+        labelled=True,
+    )
+
+
+def test_an_empty_crop_of_a_benchmark_is_one_sentence_unless_dropped(tmp_path: Path) -> None:
+    listing = _labelled(tmp_path)
+    with pytest.raises(UserError, match=r"1\.png has nothing inside the cube: .*--data\.drop-empty"):
+        prepare(listing, DataConfig())
+    assert not list((tmp_path / ".prepared").iterdir())
+    store = prepare(listing, DataConfig(drop_empty=True))
+    assert store.names.tolist() == ["0.png"] and dict(store.dropped) == {EMPTY_CROP: 1}
+    sample = store.batch([0])
+    assert sample.joint_set == "nyu14" and sample.joints_mm is not None
+    assert np.allclose(sample.joints_mm[0], listing.joints_mm[0])  # type: ignore[index]
+
+
+def test_the_data_sets_own_centre_is_kept_and_the_hand_is_looked_for_around_it(tmp_path: Path) -> None:
+    store = prepare(_labelled(tmp_path), DataConfig(drop_empty=True))
+    assert store.centres_mm[0].tolist() == [25.0, 20.0, 450.0]
+    sample = store.batch([0])
+    assert sample.observed is not None and sample.observed.sum() > 2000
+    assert not (sample.observed & ~sample.crop.foreground).any()
+
+
+def test_a_full_disk_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packing, "_write", full)
+    with pytest.raises(UserError, match=r"cannot be written to .*No space left.*--data\.cache"):
+        _prepared(root)
+    assert not list((root / ".prepared").iterdir())
