@@ -1,14 +1,18 @@
 """Every setting of the project: frozen dataclasses, one dict of named experiments, and one line to choose the default.
 
 `python train_render.py` runs DEFAULT; `python train_render.py NAME --optim.steps 500` runs another one with overrides.
-This module imports nothing of the project but its other parts, config_data and config_rendered, so that every room can
-import it.
+This module imports nothing of the project but its other parts, config_*.py, so that every room can import it.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from config_benchmark import (
+    BenchmarkConfig as BenchmarkConfig,
+    DarkConfig as DarkConfig,
+    OpticsConfig as OpticsConfig,
+)
 from config_data import (
     AugmentConfig as AugmentConfig,
     DataConfig as DataConfig,
@@ -17,6 +21,7 @@ from config_data import (
     NyuConfig as NyuConfig,
     ShrecConfig as ShrecConfig,
 )
+from config_losses import SupervisedConfig as SupervisedConfig, UnlabelledConfig as UnlabelledConfig
 from config_rendered import (
     DemoConfig as DemoConfig,
     ForearmConfig as ForearmConfig,
@@ -26,6 +31,7 @@ from config_rendered import (
     SensorConfig as SensorConfig,
     StructuredLightConfig as StructuredLightConfig,
 )
+from config_transfer import TransferConfig as TransferConfig
 
 WEIGHTS = Path(__file__).resolve().parent / "model" / "weights"
 """Checkpoints that come with the project."""
@@ -80,80 +86,6 @@ FULL = NetworkConfig(
 
 
 @dataclass(frozen=True)
-class SupervisedConfig:
-    """Weights of the losses on rendered hands (training/supervised.py)."""
-
-    maps: float = 10.0
-    """Offset and closeness maps; published 1 (as a mean over all cells, ours over foreground cells)."""
-    joints: float = 100.0
-    """Pixel joints (uvd) and model joints (xyz); published 100 each."""
-    vertices: float = 100.0
-    """Surface (xyz); published 100."""
-    rotations: float = 20.0
-    """Joint rotations, as matrices; published 0."""
-    shape: float = 1e-4
-    """Mean squared shape coefficient; published 1000 (which keeps hands small: real ones vary)."""
-    scale: float = 0.1
-    """Negative scale; published 0.1."""
-
-
-@dataclass(frozen=True)
-class UnlabelledConfig:
-    """Weights and settings of the losses on real crops (training/unlabelled.py, training/two_stage.py)."""
-
-    model_to_data: float = 0.0
-    """Depth difference wherever the observed or the rendered hand is; published 0.1."""
-    common_depth: float = 4.0
-    """Depth difference where both are; published 0."""
-    silhouette: float = 8.0
-    """Surface outside the observed silhouette; published 0."""
-    data_to_model: float = 8.0
-    """Observed points to the surface; published 1, with squared distances."""
-    parts: float = 6.0
-    """Each finger bone's points to that bone's surface; published 1, with squared distances."""
-    collision: float = 10.0
-    """Penetration of the hand's spheres; published 1."""
-    pixel_to_model: float = 50.0
-    """Model branch towards the pixel branch's joints; published 100."""
-    model_to_pixel: float = 50.0
-    """Pixel branch towards the model branch's joints, where the model fits; published 100."""
-    pixel_outside: float = 1.0
-    """Joints of the pixel branch outside the observed silhouette; published 0."""
-    pose_prior: float = 0.02
-    """Pose unlike those of rendered hands (Mahalanobis); published 0."""
-    shape_prior: float = 0.02
-    """Mean squared shape coefficient; published 0."""
-    teach_maps: float = 1.0
-    """Stage 2 teaches stage 1: maps; published 1."""
-    teach_pixel: float = 50.0
-    """Stage 2 teaches stage 1: pixel joints; published 100."""
-    teach_model: float = 50.0
-    """Stage 2 teaches stage 1: model joints towards stage 2's pixel joints; published 100."""
-    teach_vertices: float = 50.0
-    """Stage 2 teaches stage 1: surface; published 100."""
-    robust: bool = True
-    """Distances to the surface by a rounded root instead of squared."""
-    points: int = 768
-    """Points drawn from an observed hand; published 2048."""
-    fit_depth: float = 0.04
-    """The model teaches the pixels where its depth differs by less than this (half cubes)."""
-    fit_squared: float = 1e-3
-    """... and its squared distance to all points, and to a joint's own part's, is below this."""
-    fit_iou: float = 0.6
-    """... and its silhouette overlaps the observed one by more than this; published 0."""
-    fit_outside: float = 0.06
-    """... and the joint is no further outside the silhouette than this; published: not asked."""
-    teach_empty_parts: bool = False
-    """Whether joints of a part without observed points are taught; published True."""
-    looseness: float = 2.0
-    """Factor on those distances at the start, falling to 1 halfway through."""
-    ramp: int = 200
-    """Steps over which these terms come in."""
-    prior_floor: float = 0.15
-    """Floor of the pose prior's standard deviations, radians."""
-
-
-@dataclass(frozen=True)
 class OptimConfig:
     """Optimisation of a phase (training/loop.py)."""
 
@@ -164,7 +96,11 @@ class OptimConfig:
     real_batch: int = 32
     """Real crops a step (self-supervision only)."""
     workers: int = 0
-    """Processes that draw rendered hands ahead of pre-training; for machines with a GPU and many cores."""
+    """Processes that draw rendered hands ahead of training; for machines with a GPU and many cores."""
+    compile: bool = False
+    """Convolutions go through torch.compile; on a CPU that takes a C++ compiler, and a minute or more at the start."""
+    cuda_graphs: bool = False
+    """Compiled convolutions are replayed as CUDA graphs, for GPUs that wait for Python; turns compile on."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01
@@ -217,6 +153,8 @@ class Experiment:
     """Placement of rendered hands."""
     demo: DemoConfig = field(default_factory=DemoConfig)
     """The simulated sensor."""
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    """The benchmark's simulated sensor."""
     data: DataConfig = field(default_factory=DataConfig)
     """Frames to learn from and to test on."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -225,8 +163,13 @@ class Experiment:
     """Losses on rendered hands."""
     unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)
     """Losses on real crops."""
-    source: Literal["real", "rendered"] = "real"
-    """Self-supervision learns from real crops beside rendered ones; the control from as many rendered ones instead."""
+    source: Literal["real", "rendered", "labelled"] = "real"
+    """What the phase train learns from: real crops without labels beside rendered ones; as many rendered ones instead
+    (the control); or the real crops with their labels (full supervision)."""
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    """Image translation."""
+    transfer_net: Path | None = None
+    """Generator that makes rendered crops look real before pre-training and self-supervision learn from them."""
     hand: Path | None = None
     """Hand model file; unset = the open hand."""
     start: Path | None = None
@@ -246,6 +189,7 @@ _SMOKE_NETWORK = NetworkConfig(
 _REAL_OPTIM = OptimConfig(
     steps=1000, batch=16, real_batch=32, learning_rate=8e-4, warmup=100, average=0.99, check_every=200
 )
+_TRANSFER_OPTIM = OptimConfig(steps=1500, batch=4, real_batch=4, log_every=50, check_every=250)
 
 _ALL = (
     Experiment(
@@ -269,6 +213,10 @@ _ALL = (
         about="every phase on tiny settings, for the tests",
         network=_SMOKE_NETWORK,
         demo=DemoConfig(train_frames=24, test_frames=8),
+        transfer=TransferConfig(
+            filters=4, blocks=1, discriminator_filters=4, reader=WEIGHTS / "compact.safetensors", truth_frames=8
+        ),
+        benchmark=BenchmarkConfig(train_frames=24, test_frames=8),
         unlabelled=UnlabelledConfig(points=128),
         first=_SMOKE_OPTIM,
         optim=_SMOKE_OPTIM,
@@ -282,12 +230,61 @@ _ALL = (
         ),
     ),
     Experiment(
+        name="transfer-demo",
+        about="image translation from rendered hands to the demo's frames",
+        phase="transfer",
+        transfer=TransferConfig(reader=WEIGHTS / "compact.safetensors"),
+        optim=_TRANSFER_OPTIM,
+    ),
+    Experiment(
+        name="transfer",
+        about="image translation from rendered hands to real frames; needs --data.name and --data.root",
+        phase="transfer",
+        transfer=TransferConfig(reader=WEIGHTS / "compact.safetensors"),
+        data=DataConfig(name="frames"),
+        optim=_TRANSFER_OPTIM,
+    ),
+    Experiment(
         name="shrec-control",
         about="as many steps on rendered hands alone, to compare with; needs --data.root",
         data=DataConfig(name="shrec"),
         start=WEIGHTS / "compact.safetensors",
         source="rendered",
         optim=_REAL_OPTIM,
+    ),
+)
+
+_CLEAN = RenderedConfig(
+    noise=False,
+    occluders=OccluderConfig(spheres_chance=0.0, box_chance=0.0, object_chance=0.0),
+)
+_LADDER = Experiment(name="ladder-pretrain", data=DataConfig(name="benchmark"), rendered=_CLEAN)
+_ALL += (
+    replace(
+        _LADDER,
+        about="the compact network on the benchmark's source: rendered hands without noise and occluders",
+        phase="pretrain",
+        optim=OptimConfig(steps=5000, batch=64, first_stage_steps=2000, check_every=1000, check_frames=128),
+    ),
+    replace(
+        _LADDER,
+        name="ladder-transfer",
+        about="image translation from the benchmark's source to its target frames",
+        phase="transfer",
+        optim=replace(_TRANSFER_OPTIM, steps=3000),
+    ),
+    replace(
+        _LADDER,
+        name="ladder-self",
+        about="self-supervision on the benchmark's target frames",
+        optim=OptimConfig(steps=2000, batch=16, learning_rate=8e-4, warmup=100, average=0.99),
+    ),
+    replace(
+        _LADDER,
+        name="ladder-supervised",
+        about="full supervision on the benchmark's target frames, images as many as the source's pre-training saw",
+        source="labelled",
+        optim=OptimConfig(steps=5000, real_batch=64, check_every=1000),
     ),
 )
 
@@ -337,6 +334,7 @@ def _published(
         data=DataConfig(name=name),
         supervised=SupervisedConfig(maps=1.0, rotations=0.0, shape=1000.0),
         unlabelled=_PUBLISHED_LOSSES,
+        transfer=TransferConfig(filters=64, blocks=9, discriminator_filters=64, average=0.0),
         first=replace(optim, steps=100_000, decay_every=40_000),
         optim=replace(optim, steps=epochs * epoch, decay_every=decay * epoch),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-DataSetName = Literal["demo", "nyu", "icvl", "msra", "hands17", "shrec", "dhg", "frames"]
+DataSetName = Literal["demo", "benchmark", "nyu", "icvl", "msra", "hands17", "shrec", "dhg", "frames"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DataConfig:
     name: DataSetName = "demo"
     """The data set."""
     root: Path | None = None
-    """Its folder; not needed for demo."""
+    """Its folder; not needed for demo and benchmark, which are made."""
     test_subjects: tuple[int, ...] | None = None
     """Subjects whose frames are only ever tested on; unset = the data set's (SHREC'17 2 9 16 25, DHG 1, MSRA 0)."""
     train_subjects: tuple[int, ...] = ()
@@ -74,7 +74,7 @@ class DataConfig:
     keep: bool = True
     """Keep prepared frames on disk, so that they are decoded once; otherwise they are prepared anew by each run."""
     cache: Path | None = None
-    """Folder for prepared frames; unset = a folder .prepared in the data set's own."""
+    """Folder for prepared frames; unset = a folder .prepared in the data set's own (benchmark: runs/.prepared)."""
     nyu: NyuConfig = field(default_factory=NyuConfig)
     """NYU only."""
     icvl: IcvlConfig = field(default_factory=IcvlConfig)

@@ -4,14 +4,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.sensor_grid import SensorGrid
 from config import SamplerConfig, SensorConfig
 from dataloader.crop import HandCrop
 from model.offset_maps import KERNEL, SHARPNESS, Cells
 from render.anatomy import Anatomy
 from render.articulation import Articulation
 from render.hand_layer import HandLayer
-from render.sensor import BLEND_MM, GRAZING, NOTHING_MM, REACH_MM, REFERENCE_MM, STEEP, SUPPORT, SUPPORT_MM
-from render.sensor_grid import FIELD_CELL, SensorGrid
+from render.sensor_draws import (
+    BLEND_MM,
+    FIELD_CELL,
+    GRAZING_SLOPE,
+    NOTHING_MM,
+    REACH_MM,
+    REFERENCE_MM,
+    STEEP,
+    SUPPORT,
+    SUPPORT_MM,
+)
 from render.shapes import draw_shapes
 from render.untangle import Untangler
 
@@ -68,7 +78,7 @@ class RejectingSampler:
 
 @torch.no_grad()
 def sensor_noise(config: SensorConfig, depth_mm: Tensor, pixel_mm: Tensor, generator: torch.Generator) -> Tensor:
-    """The kinds of noise of render/sensor.py on the whole batch at once, by pooling, convolution and unfolding."""
+    """The kinds of noise of render/sensor.py on the whole batch at once, by convolution and unfolding."""
     b = len(depth_mm)
 
     def each(bound: float) -> Tensor:
@@ -105,7 +115,7 @@ def sensor_noise(config: SensorConfig, depth_mm: Tensor, pixel_mm: Tensor, gener
     rim, foot = (farthest - z > jump) * each(config.erosion), (z - nearest > jump) * each(config.shadow)
     steps = [torch.minimum((left - z).abs(), (right - z).abs()) for left, right in (planes[1:3], planes[3:5])]
     slope = (steps[0].square() + steps[1].square()).sqrt() / cell_mm
-    steep = ((slope - STEEP) / (GRAZING - STEEP)).clamp(0, 1) * each(config.grazing)
+    steep = ((slope - STEEP) / (GRAZING_SLOPE - STEEP)).clamp(0, 1) * each(config.grazing)
     kept = uniform() >= torch.maximum(torch.maximum(rim, foot) * (2 * field(FIELD_CELL)), steep)
     edge = torch.where(z > 0, farthest - z > jump, nearest < NOTHING_MM)
     surface = torch.where(z > 0, z, nearest)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.reference_folder import Arrays, Group, worst, worst_share
 from bench.reference_weights import seeded_state
 from config import EXPERIMENTS, FULL
-from model.network import StageMaps, map_images
+from model.network import map_images
 from model.offset_maps import Cells, read_maps
 from model.transfer import load_generator
 from training.setup import make_fabric, make_network
@@ -60,20 +60,16 @@ def measure_network(folder: Path) -> dict[str, float]:
         torch.save({"model": state, "optimizer": {}, "epoch": 0}, path)
         network = make_network(experiment, make_fabric(experiment), path)[0].eval()
     stem, first = network.first_maps(known["image"])
-    seen = map_images(known["stage2_joint_uvd"], known["stage2_model_image"], first.offsets.shape[-1])
+    seen = map_images(known["stage2_joint_uvd"], known["stage2_model_image"], first.maps.shape[-1])
     second = network.second_maps(stem, first, seen)
     errors = {"network/tensors": float(len(network.state_dict()) != len(state))}
-    for stage, maps in enumerate((first, second)):
+    for stage, answer in enumerate((first, second)):
         joints = torch.zeros_like(known["stage2_joint_uvd"])  # the published head does not look at them
-        params = network.stage(stage).head(maps.pooled, joints).params().vector()
-        for name, ours in ((f"maps{stage + 1}", _images(maps)[..., ::8, ::8]), (f"params{stage + 1}", params)):
+        params = network.stage(stage).head(answer.pooled, joints).params().vector()
+        for name, ours in ((f"maps{stage + 1}", answer.maps[..., ::8, ::8]), (f"params{stage + 1}", params)):
             errors[f"network/{name}"] = worst(ours, known[name])
             errors[f"network/{name} (relative)"] = worst_share(ours, known[name])
     return errors
-
-
-def _images(maps: StageMaps) -> Tensor:
-    return torch.cat([maps.offsets, maps.closeness], 1)
 
 
 @torch.no_grad()

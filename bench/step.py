@@ -33,6 +33,7 @@ from config import EXPERIMENTS, FULL, Experiment
 from dataloader.rendered import RenderedHands
 from dataloader.store import FrameStore
 from model.network import DualBranchNetwork
+from render.sampler import HandSampler
 from training.loop import AveragedWeights, Loop, StepLosses
 from training.selfsupervise import self_supervise
 from training.setup import make_fabric, make_network, make_rendered
@@ -185,7 +186,8 @@ def _instrumented(stopwatch: Stopwatch) -> Replacements:
     places = Replacements()
     places.value(training.loop, "tqdm", partial(tqdm, disable=True))
     places.method(FrameStore, "batch", lambda f: stopwatch.wrapped(DATA, f, backward=False, whole=True))
-    places.method(RenderedHands, "batch", lambda f: stopwatch.wrapped(SAMPLER, f, backward=False, whole=True))
+    for owner, name in ((HandSampler, "sample"), (RenderedHands, "images")):
+        places.method(owner, name, lambda f: stopwatch.wrapped(SAMPLER, f, backward=False, whole=True))
     places.method(DualBranchNetwork, "forward", lambda f: stopwatch.wrapped(READING, f))
     places.function(render.rasterise, "rasterise", lambda f: stopwatch.wrapped(RASTERISER, f))
     for name in ("surface_distance", "part_surface_distance"):

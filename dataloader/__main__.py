@@ -31,8 +31,10 @@ def main(words: Sequence[str]) -> int:
     if words and not words[0].startswith("-"):
         words[:1] = ["--name", words[0]]
     launch = parse_settings(CheckLaunch, CheckLaunch(), words, PROGRAM, f"{PROGRAM} NAME --root DIR [OPTIONS]")
-    if launch.data.name == "demo":
-        raise UserError("demo is made, not read: name one of nyu, icvl, msra, hands17, shrec, dhg, frames.")
+    if launch.data.name in ("demo", "benchmark"):
+        raise UserError(
+            f"{launch.data.name} is made, not read: name one of nyu, icvl, msra, hands17, shrec, dhg, frames."
+        )
     from dataloader.check import SPLITS, check, contact_sheet  # after the words are understood: torch takes seconds
     from util.draw import write_png
 

@@ -1,6 +1,8 @@
 """A pinhole camera without distortion: millimetres in the camera frame <-> pixels of the sensor image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -61,4 +63,13 @@ class Camera:
 
     def to(self, target: torch.device | torch.dtype) -> "Camera":
         """On another device or in another precision."""
-        return Camera(self.focal.to(target), self.principal.to(target))
+        return self.each(partial(moved, target=target))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Camera":
+        """With every tensor changed."""
+        return Camera(change(self.focal), change(self.principal))
+
+
+def moved(tensor: Tensor, target: torch.device | torch.dtype) -> Tensor:
+    """On another device or in another precision; a copy from pinned memory to a GPU is not waited for."""
+    return tensor.to(target, non_blocking=not tensor.is_cuda)

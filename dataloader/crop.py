@@ -5,14 +5,16 @@ Frames: `mm` camera frame; `uvd` crop coordinates in [-1, 1]^3, d = (z - centre 
 u = j / (size / 2) - 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dataloader.camera import Camera
+from dataloader.camera import Camera, moved
 
 FOREGROUND_BELOW = 0.99
 """A sample whose normalised depth is below this belongs to something inside the cube."""
@@ -55,7 +57,8 @@ class HandCrop:
 
     def mm_from_pixels(self, points_uvz: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
         """(u, v in crop samples, z mm) -> camera frame (mm)."""
-        return self.camera.unproject(_affine(torch.linalg.inv(self.crop_from_image), points_uvz))
+        # inv_ex: inv itself waits for a GPU to say whether the matrix has an inverse
+        return self.camera.unproject(_affine(torch.linalg.inv_ex(self.crop_from_image).inverse, points_uvz))
 
     def uvd_from_mm(self, points_mm: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
         """Camera frame (mm) -> crop coordinates."""
@@ -105,12 +108,16 @@ class HandCrop:
 
     def to(self, target: torch.device | torch.dtype) -> "HandCrop":
         """On another device or in another precision."""
+        return self.each(partial(moved, target=target))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "HandCrop":
+        """With every tensor changed."""
         return HandCrop(
-            self.depth.to(target),
-            self.camera.to(target),
-            self.centre_mm.to(target),
-            self.cube_mm.to(target),
-            self.crop_from_image.to(target),
+            change(self.depth),
+            self.camera.each(change),
+            change(self.centre_mm),
+            change(self.cube_mm),
+            change(self.crop_from_image),
         )
 
 

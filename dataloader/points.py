@@ -17,16 +17,20 @@ def all_points_xyz(crop: HandCrop) -> Float[Tensor, "b p 3"]:
 
     Background samples lie on the cube's back face; use `crop.foreground` to leave them out.
     """
-    # the same as crop.xyz_from_uvd on the grid, plane by plane: several times as fast on whole images
+    return torch.stack(_planes_xyz(crop), dim=-1).flatten(1, 2)
+
+
+def _planes_xyz(crop: HandCrop) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b s s"], Float[Tensor, "b s s"]]:
+    """The same as crop.xyz_from_uvd on the grid, plane by plane: several times as fast on whole images."""
     steps = torch.arange(crop.size, dtype=crop.depth.dtype, device=crop.depth.device)
-    ray = torch.linalg.inv(crop.crop_from_image @ crop.camera.matrix())[..., None, None]
+    # inv_ex: inv itself waits for a GPU to say whether the matrix has an inverse
+    ray = torch.linalg.inv_ex(crop.crop_from_image @ crop.camera.matrix()).inverse[..., None, None]
     half, centre = (crop.cube_mm / 2)[..., None, None], crop.centre_mm[..., None, None]
     depth = crop.depth[:, 0]
     z = depth * half[:, 2] + centre[:, 2]
     x = (ray[:, 0, 0] * steps + ray[:, 0, 1] * steps[:, None] + ray[:, 0, 2]) * z
     y = (ray[:, 1, 0] * steps + ray[:, 1, 1] * steps[:, None] + ray[:, 1, 2]) * z
-    planes = [(x - centre[:, 0]) / half[:, 0], (y - centre[:, 1]) / half[:, 1], depth]
-    return torch.stack(planes, dim=-1).flatten(1, 2)
+    return (x - centre[:, 0]) / half[:, 0], (y - centre[:, 1]) / half[:, 1], depth
 
 
 def sample_indices(
@@ -36,7 +40,8 @@ def sample_indices(
 
     Returns the places and, for each row, whether there was any; rows without one get places that mean nothing.
     """
-    keys = torch.rand(mask.shape, generator=generator).to(mask.device)
+    # Drawn by the caller's generator, so alike on all devices; from pinned memory the copy to a GPU waits for nothing.
+    keys = torch.rand(mask.shape, generator=generator, pin_memory=mask.is_cuda).to(mask.device, non_blocking=True)
     taken = min(n, mask.shape[1])
     order = torch.where(mask, keys, -1.0).topk(taken, dim=1).indices
     count = mask.sum(dim=1)
@@ -68,11 +73,24 @@ def in_joint_box(
     thickness_mm: float = BOX_THICKNESS_MM,
 ) -> Bool[Tensor, "b p"]:
     """Whether each point lies in the joints' box, grown by the margins and, towards the camera, by the thickness."""
-    margin = cube_mm.new_tensor(margin_mm)
-    near = margin + cube_mm.new_tensor([0.0, 0.0, thickness_mm])
-    low = joints_xyz.amin(dim=1) - near / (cube_mm / 2)
-    high = joints_xyz.amax(dim=1) + margin / (cube_mm / 2)
+    low, high = _joint_box(joints_xyz, cube_mm, margin_mm, thickness_mm)
     return ((points_xyz >= low[:, None]) & (points_xyz <= high[:, None])).all(dim=-1)
+
+
+def _joint_box(
+    joints_xyz: Float[Tensor, "b j 3"],
+    cube_mm: Float[Tensor, "b 3"],
+    margin_mm: tuple[float, float, float] = BOX_MARGIN_MM,
+    thickness_mm: float = BOX_THICKNESS_MM,
+) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
+    """Lowest and highest corner of the joints' box."""
+
+    def scaled(*lengths_mm: float) -> Tensor:
+        # axis by axis with plain numbers, which need no copy to a GPU
+        return torch.stack([mm / half for mm, half in zip(lengths_mm, (cube_mm / 2).unbind(1), strict=True)], 1)
+
+    x, y, z = margin_mm
+    return joints_xyz.amin(dim=1) - scaled(x, y, z + thickness_mm), joints_xyz.amax(dim=1) + scaled(x, y, z)
 
 
 def box_cut(crop: HandCrop, joints_xyz: Float[Tensor, "b j 3"]) -> Bool[Tensor, "b 1 s s"]:
@@ -81,5 +99,8 @@ def box_cut(crop: HandCrop, joints_xyz: Float[Tensor, "b j 3"]) -> Bool[Tensor, 
     The cut of the published method (Ren et al., TIP 2022: margins 25/25/20 mm, 20 mm towards the camera); since the box
     follows the joints, a shrunken prediction keeps less: score on `HandSample.observed` instead.
     """
-    inside = in_joint_box(all_points_xyz(crop), joints_xyz, crop.cube_mm)
-    return crop.foreground & inside.view(crop.depth.shape)
+    low, high = (corner[..., None, None] for corner in _joint_box(joints_xyz, crop.cube_mm))
+    inside = crop.foreground[:, 0]
+    for axis, plane in enumerate(_planes_xyz(crop)):
+        inside = inside & (plane >= low[:, axis]) & (plane <= high[:, axis])
+    return inside.unsqueeze(1)

@@ -46,9 +46,13 @@ class RenderedHands:
         self.sensor = SensorNoise(sensor_config)
         self.forearm = Forearm(layer, config.forearm)
 
-    @torch.no_grad()
     def batch(self, n: int, generator: torch.Generator) -> HandSample:
-        """n rendered hands.
+        """n rendered hands: `images` of what the sampler draws."""
+        return self.images(self.sampler.sample(n, generator), generator)
+
+    @torch.no_grad()
+    def images(self, hands: HandParams, generator: torch.Generator) -> HandSample:
+        """Sampled hands, placed and rendered.
 
         The crop's centre is the mean of the hand's visible surface (as for real frames, whose centre is the mean of the
         observed hand) moved by up to `centre_shift_mm` an axis; the cube is `cube_mm` times a factor from `cube_scale`.
@@ -57,25 +61,21 @@ class RenderedHands:
         layer(rotation, pose, shape).placed(scale, translation, cube_mm[:, :1] / 2) gives vertices_xyz and joints_xyz.
         generator: CPU; the same state gives the same batch.
         """
-        config = self.config
+        config, n = self.config, len(hands.pose)
         camera = draw_cameras(n, config.focal_px, generator)
-        hands = place_hands(self.layer, self.sampler.sample(n, generator), config, generator)
+        placed = place_hands(self.layer, hands, config, generator)
         cube_mm = config.cube_mm * _uniform((n, 1), config.cube_scale, generator).expand(n, 3)
         shift = config.centre_shift_mm * (2 * torch.rand(n, 3, generator=generator) - 1)
-        centre_mm = visible_centre(hands.vertices_mm, self.layer.faces) + shift
+        centre_mm = visible_centre(placed.vertices_mm, self.layer.faces) + shift
         crop = empty_crop(camera, centre_mm, cube_mm, config.size)
-        surface = self.forearm.attach(hands.vertices_mm, generator)
+        surface = self.forearm.attach(placed.vertices_mm, generator)
         depth_mm = rasterise(crop.pixels_from_mm(surface), self.forearm.faces, config.size)
-        crop = crop.with_depth_mm(self._as_seen(crop, depth_mm, hands.joints_mm, generator))
+        crop = crop.with_depth_mm(self._as_seen(crop, depth_mm, placed.joints_mm, generator))
         half = cube_mm[:, :1] / 2
         params = HandParams(
-            hands.params.rotation,
-            hands.params.pose,
-            hands.params.shape,
-            hands.params.scale,
-            (hands.params.translation - centre_mm) / half,
+            hands.rotation, hands.pose, hands.shape, hands.scale, (placed.params.translation - centre_mm) / half
         )
-        return HandSample(crop, hands.joints_mm, hands.vertices_mm, params)
+        return HandSample(crop, placed.joints_mm, placed.vertices_mm, params)
 
     def _as_seen(self, crop: HandCrop, depth_mm: Tensor, joints_mm: Tensor, generator: torch.Generator) -> Tensor:
         """Clean depth -> what a data set would hold: hidden parts, then the sensor, then the data set's hand box."""
@@ -126,13 +126,14 @@ def visible_centre(vertices_mm: Float[Tensor, "b v 3"], faces: Int[Tensor, "f 3"
     Close to the mean of the points a depth sensor reads off the hand, without rendering it: only what a nearer finger
     hides is counted too much. faces: counter-clockwise seen from outside.
     """
-    corners = vertices_mm[:, faces]  # (b, f, 3, 3)
-    flat = corners[..., :2] / corners[..., 2:]
-    first, second = flat[..., 1, :] - flat[..., 0, :], flat[..., 2, :] - flat[..., 0, :]
+    flat = vertices_mm[..., :2] / vertices_mm[..., 2:]
+    plane = torch.cat([flat, vertices_mm], -1).permute(2, 0, 1).contiguous()  # a whole row for each coordinate
+    a, b, c = (plane.index_select(2, corner) for corner in faces.unbind(1))  # (5, b, f)
+    (first_u, first_v), (second_u, second_v) = b[:2] - a[:2], c[:2] - a[:2]
     # y points down, so counter-clockwise from outside means clockwise numbers: negative for what faces the camera
-    area = (first[..., 1] * second[..., 0] - first[..., 0] * second[..., 1]).clamp(min=0)
-    weight = area / area.sum(-1, keepdim=True).clamp(min=1e-12)
-    return torch.einsum("bf,bfx->bx", weight, corners.mean(2))
+    area = (first_v * second_u - first_u * second_v).clamp(min=0)
+    weight = area / area.sum(-1, keepdim=True).clamp(min=1e-12) / 3
+    return (weight * (a[2:] + b[2:] + c[2:])).sum(-1).T
 
 
 def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:

@@ -1,11 +1,14 @@
 """What a data source hands to training and test: a batch of crops and whatever is known about them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dataloader.camera import moved
 from dataloader.crop import HandCrop
 from render.hand_layer import HandParams
 
@@ -46,12 +49,20 @@ class HandSample:
 
     def to(self, target: torch.device) -> "HandSample":
         """On another device."""
+        return self.each(partial(moved, target=target))
+
+    def pin_memory(self) -> "HandSample":
+        """In memory that a GPU reads by itself; a data loader asks for it by this name."""
+        return self.each(Tensor.pin_memory)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "HandSample":
+        """With every tensor changed."""
         return HandSample(
-            self.crop.to(target),
-            None if self.joints_mm is None else self.joints_mm.to(target),
-            None if self.vertices_mm is None else self.vertices_mm.to(target),
-            None if self.params is None else HandParams.from_vector(self.params.vector().to(target)),
-            None if self.observed is None else self.observed.to(target),
+            self.crop.each(change),
+            None if self.joints_mm is None else change(self.joints_mm),
+            None if self.vertices_mm is None else change(self.vertices_mm),
+            None if self.params is None else HandParams.from_vector(change(self.params.vector())),
+            None if self.observed is None else change(self.observed),
             self.frames,
             self.joint_set,
         )

@@ -40,25 +40,21 @@ class StageOutput(NamedTuple):
     """Joints of the model branch's hand."""
 
     def split(self, at: int) -> tuple["StageOutput", "StageOutput"]:
-        """The answers for the first `at` crops, and for the rest."""
-        return self._part(0, at), self._part(at, len(self.pixel_uvd))
-
-    def _part(self, start: int, stop: int) -> "StageOutput":
-        n = self.cells.uvd.shape[1]
-        inside = (self.cells.seen >= start * n) & (self.cells.seen < stop * n)
-        cells = Cells(
-            self.cells.uvd[start:stop], self.cells.foreground[start:stop], self.cells.seen[inside] - start * n
+        """The answers for the first `at` crops, and for the rest; nothing is copied."""
+        crops = at, len(self.pixel_uvd) - at
+        cells = self.cells.split(at)
+        hands = zip(*(value.split(crops) for value in self.hand), strict=True)
+        first, rest = zip(
+            self.rows.split([sum(part.counts) for part in cells]),
+            cells,
+            self.pixel_uvd.split(crops),
+            self.pixel_xyz.split(crops),
+            (HandEstimate(*values) for values in hands),
+            self.vertices_xyz.split(crops),
+            self.joints_xyz.split(crops),
+            strict=True,
         )
-        hand = HandEstimate(*(value[start:stop] for value in self.hand))
-        return StageOutput(
-            rows=self.rows[inside],
-            cells=cells,
-            pixel_uvd=self.pixel_uvd[start:stop],
-            pixel_xyz=self.pixel_xyz[start:stop],
-            hand=hand,
-            vertices_xyz=self.vertices_xyz[start:stop],
-            joints_xyz=self.joints_xyz[start:stop],
-        )
+        return StageOutput(*first), StageOutput(*rest)
 
 
 class StageMaps(NamedTuple):
@@ -66,10 +62,8 @@ class StageMaps(NamedTuple):
 
     decoded: Float[Tensor, "b c s s"]
     """Features in front of the maps."""
-    offsets: Float[Tensor, "b 63 s s"]
-    """Offset maps, joint by joint."""
-    closeness: Float[Tensor, "b 21 s s"]
-    """Closeness maps."""
+    maps: Float[Tensor, "b 84 s s"]
+    """63 offset maps, joint by joint, and 21 closeness maps."""
     pooled: Float[Tensor, "b features"]
     """Encoder features, averaged over the image: what the model branch's head sees."""
 
@@ -90,8 +84,8 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> StageMaps:
         """x: the stem's features, or those fused of all that a second stage sees."""
         features = self.encoder(x)
-        decoded, offsets, closeness = self.pixel(features)
-        return StageMaps(decoded, offsets, closeness, features.mean((2, 3)))
+        decoded, maps = self.pixel(features)
+        return StageMaps(decoded, maps, features.mean((2, 3)))
 
 
 class DualBranchNetwork(nn.Module):
@@ -133,17 +127,19 @@ class DualBranchNetwork(nn.Module):
     def forward(self, crop: HandCrop, stages: int | None = None) -> list[StageOutput]:
         """The stages' answers, first stage first; stages: how many to compute, all by default."""
         stem, first = self.first_maps(crop.depth)
-        cells = Cells.of(crop.depth, first.offsets.shape[-1])
+        cells = Cells.of(crop.depth, first.maps.shape[-1])
         outputs = [self._read(0, crop, cells, first)]
         if (stages or self.config.stages) == 2:
-            second = self.second_maps(stem, first, self._model_maps(crop, outputs[0], first.offsets.shape[-1]))
+            second = self.second_maps(stem, first, self._model_maps(crop, outputs[0], first.maps))
             outputs.append(self._read(1, crop, cells, second))
         return outputs
 
     def first_maps(self, depth: Float[Tensor, "b 1 size size"]) -> tuple[Tensor, StageMaps]:
         """The stem's features of depth crops, and the first stage's maps."""
+        # An image of one channel is in either memory format: only its strides say which one convolutions go on with.
+        image = depth.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
         with self._autocast(depth):
-            stem = self.stem(depth.contiguous(memory_format=torch.channels_last))
+            stem = self.stem(image)
             return stem, self.stage(0)(stem)
 
     def second_maps(self, stem: Tensor, first: StageMaps, model_maps: Float[Tensor, "b 84 s s"]) -> StageMaps:
@@ -154,7 +150,7 @@ class DualBranchNetwork(nn.Module):
             first: maps of `first_maps`.
             model_maps: maps of the model branch's joints over its own rendered depth (`map_images`).
         """
-        seen = [stem, first.decoded, first.offsets, first.closeness, model_maps.to(first.offsets.dtype)]
+        seen = [stem, first.decoded, first.maps, model_maps.to(first.maps.dtype)]
         with self._autocast(stem):
             return self.stage(1)(self.fusion(torch.cat(seen, 1)))
 
@@ -163,7 +159,7 @@ class DualBranchNetwork(nn.Module):
 
     def _read(self, stage: int, crop: HandCrop, cells: Cells, answer: StageMaps) -> StageOutput:
         """Maps and pooled features -> joints and hand, in float32."""
-        maps = torch.cat([answer.offsets, answer.closeness], 1).permute(0, 2, 3, 1).flatten(1, 2)
+        maps = answer.maps.permute(0, 2, 3, 1).flatten(1, 2)
         rows = cells.at_seen(maps).float()
         pixel_uvd = read_rows(rows, cells) if self.config.foreground_softmax else read_maps(maps.float(), cells)
         pixel_xyz = crop.xyz_from_uvd(pixel_uvd)
@@ -172,20 +168,29 @@ class DualBranchNetwork(nn.Module):
         return StageOutput(rows, cells, pixel_uvd, pixel_xyz, hand, vertices_xyz, joints_xyz)
 
     @torch.no_grad()
-    def _model_maps(self, crop: HandCrop, output: StageOutput, side: int) -> Float[Tensor, "b 84 s s"]:
+    def _model_maps(
+        self, crop: HandCrop, output: StageOutput, like: Float[Tensor, "b 84 s s"]
+    ) -> Float[Tensor, "b 84 s s"]:
         """Maps of the model branch's joints over its own rendered depth, as if that were the input."""
+        side = like.shape[-1]
         step = crop.size // side
         pixels = crop.pixels_from_mm(crop.mm_from_xyz(output.vertices_xyz))
         # Cells take every step-th sample from index 0: rendering just those is exact and step^2 times cheaper.
         pixels = torch.cat([pixels[..., :2] / step, pixels[..., 2:]], -1)
         depth_mm = rasterise(pixels, self.layer.faces, side)
         depth = normalised_depth(depth_mm, crop.centre_mm, crop.cube_mm).unsqueeze(1)
-        return map_images(crop.uvd_from_xyz(output.joints_xyz), depth, side)
+        return map_images(crop.uvd_from_xyz(output.joints_xyz), depth, side, like.dtype)
 
 
 def map_images(
-    joints_uvd: Float[Tensor, "b 21 3"], depth: Float[Tensor, "b 1 size size"], side: int
+    joints_uvd: Float[Tensor, "b 21 3"],
+    depth: Float[Tensor, "b 1 size size"],
+    side: int,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "b 84 side side"]:
-    """Maps of known joints over a depth image, as the second stage takes them; side: of the maps."""
-    maps = write_maps(joints_uvd, Cells.of(depth, side))
-    return maps.transpose(1, 2).unflatten(-1, (side, side)).contiguous(memory_format=torch.channels_last)
+    """Maps of known joints over a depth image, as the second stage takes them, channels last.
+
+    side: of the maps. dtype: of the maps, that of the joints by default.
+    """
+    maps = write_maps(joints_uvd, Cells.of(depth, side), dtype=dtype)
+    return maps.unflatten(1, (side, side)).permute(0, 3, 1, 2)

@@ -1,5 +1,7 @@
 """Pixel branch (pixel-wise estimation): offset maps off decoder features, joints off the maps."""
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,7 +22,10 @@ class PixelBranch(nn.Module):
 
     def forward(
         self, features: Float[Tensor, "b c h8 w8"]
-    ) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b 63 h w"], Float[Tensor, "b 21 h w"]]:
-        """Decoder features, offset maps, closeness maps."""
+    ) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b 84 h w"]]:
+        """Decoder features; maps, offsets before closeness."""
         decoded = self.decoder(features)
-        return decoded, self.offsets(decoded), self.closeness(decoded)
+        # The two heads at once; checkpoints keep them apart.
+        weight = torch.cat([self.offsets.weight, self.closeness.weight])
+        bias = torch.cat([self.offsets.bias, self.closeness.bias])  # type: ignore[list-item]  (both have one)
+        return decoded, F.conv2d(decoded, weight, bias)

@@ -85,6 +85,10 @@ class HandLayer(nn.Module):
     tip_vertex_ids: Tensor
     wrist_ring: Tensor
     part_face_ids: Tensor
+    by_level: Tensor
+    parent_of: Tensor
+    parent_in_level: Tensor
+    place_of_joint: Tensor
     mirror: Tensor
 
     def __init__(self, model: HandModel, side: Literal["right", "left"] = "right") -> None:
@@ -114,7 +118,7 @@ class HandLayer(nn.Module):
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
         self._exact = {name: torch.tensor(array, dtype=torch.float64) for name, array in floats.items()}
         whole = {"faces": faces if side == "right" else faces[:, ::-1], "tip_vertex_ids": model.tip_vertex_ids}
-        for name, array in {**whole, "wrist_ring": ring}.items():
+        for name, array in {**whole, "wrist_ring": ring, **_places(self.levels, self.parents)}.items():
             self.register_buffer(name, torch.tensor(np.ascontiguousarray(array), dtype=torch.long), persistent=False)
         touched = weights[faces].max(axis=1)  # (f, 16): the largest weight for each joint over a triangle's corners
         parts = [np.flatnonzero(touched[:, j] > PART_WEIGHT) for j in range(1, 16)]
@@ -167,30 +171,31 @@ class HandLayer(nn.Module):
         if self.posedirs is not None:
             bend = (rotations[..., 1:, :, :] - torch.eye(3, dtype=shaped.dtype, device=shaped.device)).flatten(-3)
             shaped = shaped + (bend @ self.posedirs).unflatten(-1, (-1, 3))
-        turn, shift = self._skin_transforms(rotations, rest)
-        weights = self.weights[:-1]
-        blended = (weights @ torch.cat([turn.flatten(-2), shift], -1)).unsqueeze(-2)  # (*b, v, 1, 12)
-        vertices = (blended[..., :9].unflatten(-1, (3, 3)) @ shaped.unsqueeze(-1).unsqueeze(-3)).flatten(-3)
-        vertices = vertices + blended[..., 0, 9:]
-        joints = torch.cat([self.joint_regressor @ vertices, vertices[..., self.tip_vertex_ids, :]], -2)
-        closing = vertices[..., self.wrist_ring, :].mean(-2, keepdim=True)
-        vertices = torch.cat([vertices, closing], -2)
-        return HandMesh(vertices * self.mirror, joints * self.mirror)
+        transforms = self._skin_transforms(rotations, rest)
+        # Vertices last: a few sums over long rows in place of thousands of products of a 3 x 3 matrix and a vector.
+        blended = (transforms.transpose(-3, -1).flatten(-3, -2) @ self.weights[:-1].T).unflatten(-2, (4, 3))
+        turned = blended[..., :3, :, :] * shaped.transpose(-1, -2).unsqueeze(-2)
+        vertices = turned[..., 0, :, :] + turned[..., 1, :, :] + turned[..., 2, :, :] + blended[..., 3, :, :]
+        tips, ring = vertices.index_select(-1, self.tip_vertex_ids), vertices.index_select(-1, self.wrist_ring)
+        joints = torch.cat([vertices @ self.joint_regressor.T, tips], -1)
+        vertices = torch.cat([vertices, ring.mean(-1, keepdim=True)], -1)
+        return HandMesh(*((rows.transpose(-1, -2) * self.mirror).contiguous() for rows in (vertices, joints)))
 
-    def _skin_transforms(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotation (*b, 16, 3, 3) and shift (*b, 16, 3) of each joint relative to the rest pose, level by level."""
-        world: list[Tensor] = [rotations[..., 0, :, :]] * len(self.parents)
-        position: list[Tensor] = [rest[..., 0, :]] * len(self.parents)
-        for level in self.levels:
-            parents = [self.parents[joint] for joint in level]
-            parent_world = torch.stack([world[p] for p in parents], -3)
-            turned = parent_world @ rotations[..., level, :, :]
-            bone = (rest[..., level, :] - rest[..., parents, :]).unsqueeze(-1)
-            moved = torch.stack([position[p] for p in parents], -2) + (parent_world @ bone).squeeze(-1)
-            for k, joint in enumerate(level):
-                world[joint], position[joint] = turned[..., k, :, :], moved[..., k, :]
-        turn = torch.stack(world, -3)
-        return turn, torch.stack(position, -2) - (turn @ rest.unsqueeze(-1)).squeeze(-1)
+    def _skin_transforms(
+        self, rotations: Float[Tensor, "*batch 16 3 3"], rest: Float[Tensor, "*batch 16 3"]
+    ) -> Float[Tensor, "*batch 16 3 4"]:
+        """Rotation and shift of each joint relative to the rest pose, level by level."""
+        bones = rest.index_select(-2, self.by_level) - rest.index_select(-2, self.parent_of)
+        local = torch.cat([rotations.index_select(-3, self.by_level), bones.unsqueeze(-1)], -1)
+        world = [torch.cat([rotations[..., :1, :, :], rest[..., :1, :].unsqueeze(-1)], -1)]
+        sizes = [len(level) for level in self.levels]
+        for joints, place in zip(local.split(sizes, -3), self.parent_in_level.split(sizes), strict=True):
+            parent = world[-1].index_select(-3, place)
+            moved = parent[..., :3] @ joints
+            world.append(torch.cat([moved[..., :3], moved[..., 3:] + parent[..., 3:]], -1))
+        transforms = torch.cat(world, -3).index_select(-3, self.place_of_joint)
+        turn = transforms[..., :3]
+        return torch.cat([turn, transforms[..., 3:] - turn @ rest.unsqueeze(-1)], -1)
 
 
 def _levels(parents: list[int]) -> list[list[int]]:
@@ -199,6 +204,22 @@ def _levels(parents: list[int]) -> list[list[int]]:
     for joint, parent in enumerate(parents):
         depth[joint] = 0 if parent < 0 else depth[parent] + 1
     return [[j for j, d in enumerate(depth) if d == level] for level in range(1, max(depth) + 1)]
+
+
+def _places(levels: list[list[int]], parents: list[int]) -> dict[str, np.ndarray]:
+    """Joints as the levels hold them, the wrist left out, their parents, and where each parent is in the level before.
+
+    Last, the place of each joint among the wrist and the levels.
+    """
+    before = [[0], *levels]
+    by_level = [joint for level in levels for joint in level]
+    in_level = [upper.index(parents[joint]) for upper, level in zip(before, levels, strict=False) for joint in level]
+    return {
+        "by_level": np.array(by_level),
+        "parent_of": np.array([parents[joint] for joint in by_level]),
+        "parent_in_level": np.array(in_level),
+        "place_of_joint": np.argsort([0, *by_level]),
+    }
 
 
 def boundary_ring(faces: np.ndarray) -> np.ndarray:

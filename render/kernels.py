@@ -1,7 +1,9 @@
 """The one place where warp is set up; its kernels run on torch tensors, on their device and in torch's stream."""
 
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -28,7 +30,8 @@ def as_warp(tensor: Tensor, dtype: type) -> wp.array:
 def run(work: Callable[[slice], None], batch: int, like: Tensor) -> None:
     """Let `work` launch kernels on slices of the batch, on the device of `like`; starts warp at the first use.
 
-    On a CPU a kernel runs in the thread that launches it, so the batch is dealt out to as many threads as torch has.
+    On a CPU a kernel runs in the thread that launches it, so the batch is dealt out to as many threads as torch has,
+    this one among them.
     On CUDA there is one slice, and the kernels take their turn among torch's own work in its current stream.
     """
     wp.init()
@@ -42,6 +45,22 @@ def run(work: Callable[[slice], None], batch: int, like: Tensor) -> None:
         work(slice(0, batch))
         return
     bounds = [batch * number // count for number in range(count + 1)]
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, slice(*pair)) for pair in pairwise(bounds)]:
-            done.result()
+    own, *others = (slice(*pair) for pair in pairwise(bounds))
+    handed_out = [_pool().submit(work, items) for items in others]
+    try:
+        work(own)
+    finally:
+        wait(handed_out)  # they work in memory that the caller may give back
+    for done in handed_out:
+        done.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that launch kernels on a CPU, started as they are needed and kept."""
+    return ThreadPoolExecutor(os.cpu_count(), "kernels")
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads stay behind when a process forks: the child starts its own.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

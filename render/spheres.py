@@ -33,6 +33,11 @@ class HandSpheres(nn.Module):
 
     pair_mask: Tensor
     support: Tensor
+    ring_ids: Tensor
+    padding: Tensor
+    ring_of: Tensor
+    shrink: Tensor
+    less_mm: Tensor
     blend: Tensor
     sphere_part: Tensor
 
@@ -44,10 +49,20 @@ class HandSpheres(nn.Module):
         part = torch.zeros(N_PALM + 45, dtype=torch.long)
         part[N_PALM:] = torch.arange(45) // 3 + 1
         self.register_buffer("sphere_part", part, persistent=False)
-        counts = self.support.sum(1).tolist()
-        if min(counts) < 1:
+        rings = [torch.nonzero(row).squeeze(1) for row in self.support]
+        if min(map(len, rings)) < 1:
             raise ValueError("a joint's regressor uses no vertex: its spheres have no radius")
-        self._vertex_ids = [torch.nonzero(row).squeeze(1) for row in self.support]
+        ring_ids = nn.utils.rnn.pad_sequence(rings, batch_first=True, padding_value=-1)
+        self.register_buffer("ring_ids", ring_ids.clamp_min(0), persistent=False)
+        self.register_buffer("padding", ring_ids < 0, persistent=False)
+        # The finger tips have no ring of their own: theirs is that of the finger's last joint, shrunk.
+        ring_of = torch.cat([torch.arange(len(rings)), torch.tensor([joint + 2 for joint in KNUCKLES])])
+        self.register_buffer("ring_of", ring_of, persistent=False)
+        shrink = torch.ones(len(ring_of), dtype=self.blend.dtype)
+        less_mm = torch.zeros_like(shrink)
+        shrink[list(TIPS)], less_mm[0] = TIP_SHRINK, WRIST_LESS_MM
+        self.register_buffer("shrink", shrink, persistent=False)
+        self.register_buffer("less_mm", less_mm, persistent=False)
 
     def centres(self, joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch 66 3"]:
         """Centres on the bones between the 21 keypoints."""
@@ -60,17 +75,14 @@ class HandSpheres(nn.Module):
         unit_mm: float | Float[Tensor, "*batch 1"],
     ) -> Float[Tensor, "*batch 66"]:
         """Radii, interpolated along the bones between the joints' own."""
-        own = []
-        for joint, ids in enumerate(self._vertex_ids):
-            distance = (vertices[..., ids.to(vertices.device), :] - joints[..., joint : joint + 1, :]).norm(dim=-1)
-            nearest = distance.topk(min(NEAREST, len(ids)), -1, largest=False).values
-            own.append(nearest.mean(-1))
-        at_joints = torch.stack(own, -1)
-        last = at_joints[..., [joint + 2 for joint in KNUCKLES]]
-        wrist = at_joints[..., :1] - WRIST_LESS_MM / unit_mm
-        at_joints = torch.cat([wrist, at_joints[..., 1:], last / TIP_SHRINK], -1)
-        low, high = (torch.as_tensor(mm / unit_mm).to(joints) for mm in RADIUS_RANGE_MM)
-        at_joints = torch.minimum(torch.maximum(at_joints, low), high)
+        rings = vertices.index_select(-2, self.ring_ids.flatten()).unflatten(-2, self.ring_ids.shape)
+        distance = (rings - joints[..., : len(self.ring_ids), None, :]).norm(dim=-1)
+        # Rings of few vertices are padded by NaN: it sorts behind all numbers, and means leave it out.
+        distance = distance.masked_fill(self.padding, torch.nan)
+        own = distance.topk(min(NEAREST, distance.shape[-1]), -1, largest=False).values.nanmean(-1)
+        at_joints = own.index_select(-1, self.ring_of) / self.shrink.to(own) - self.less_mm.to(own) / unit_mm
+        low, high = (mm / unit_mm for mm in RADIUS_RANGE_MM)
+        at_joints = at_joints.clamp(low, high)  # type: ignore[arg-type]  (two numbers or two tensors)
         return at_joints @ self.blend.to(at_joints).T
 
     def penetration(
@@ -83,11 +95,12 @@ class HandSpheres(nn.Module):
         self, centres: Float[Tensor, "*batch 66 3"], radii: Float[Tensor, "*batch 66"]
     ) -> Float[Tensor, "*batch 66 66"]:
         """Depth to which each pair that may not overlap does, 0 elsewhere."""
-        gap = centres.unsqueeze(-2) - centres.unsqueeze(-3)
-        # The square root has no gradient at 0, which every sphere's distance to itself is.
-        distance = gap.square().sum(-1).add(1e-12).sqrt()
+        # Not by a matrix product: that loses digits where spheres are close. Its gradient is 0 at 0, the distance of
+        # every sphere to itself.
+        distance = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
         return (radii.unsqueeze(-1) + radii.unsqueeze(-2) - distance).clamp_min(0) * self.pair_mask
 
+    @torch.no_grad()
     def label_points(
         self,
         points: Float[Tensor, "*batch p 3"],
@@ -96,7 +109,8 @@ class HandSpheres(nn.Module):
     ) -> Int[Tensor, "*batch p"]:
         """Part of each point: that of the sphere whose surface is nearest; 0 palm, 1-15 the finger bones."""
         distance = torch.cdist(points, centres, compute_mode="use_mm_for_euclid_dist_if_necessary")
-        return self.sphere_part[(distance - radii.unsqueeze(-2)).abs().argmin(-1)]
+        # in place, and least with its index: several passes over millions of numbers less
+        return self.sphere_part[distance.sub_(radii.unsqueeze(-2)).abs_().min(-1).indices]
 
 
 def sphere_weights() -> Float[Tensor, "66 21"]:

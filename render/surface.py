@@ -1,10 +1,11 @@
 """Squared distance of points to the surface of a batch of meshes, differentiable with respect to points and vertices.
 
-A back end only finds the nearest triangle of each point. Distance and gradient follow from that triangle here, in one
-closed form that both back ends share.
+A back end finds the nearest triangle of each point and the closest place of that triangle. The gradient follows from
+this place, in one closed form that both back ends share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -13,15 +14,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from render import surface_torch, surface_warp
-from render.surface_torch import closest_weights
 from util.errors import UserError
 
 Backend = Literal["warp", "torch"]
 
-FINDERS: dict[str, Callable[[Tensor, Tensor, Tensor, Sequence[int], Tensor], Tensor]] = {
-    "warp": surface_warp.nearest_faces,
-    "torch": surface_torch.nearest_faces,
-}
+BACKENDS: dict[str, ModuleType] = {"warp": surface_warp, "torch": surface_torch}
+"""Each has `nearest_faces` and `closest`."""
 
 
 def surface_distance(
@@ -38,8 +36,9 @@ def surface_distance(
     Args:
         points: in any unit; each item of the batch is measured against its own mesh.
         vertices: in the same unit.
-        faces: vertex ids, shared by the batch.
-        backend: "warp" (a bounding volume hierarchy; CPU and CUDA) or "torch" (its brute-force twin).
+        faces: vertex ids, shared by the batch. The same tensor each time, if it is to be fast: how its triangles lie
+            beside each other is found out at the first call.
+        backend: "warp" (boxes within boxes; CPU and CUDA) or "torch" (its brute-force twin).
 
     Returns:
         Squared distances, in the square of the unit.
@@ -49,7 +48,7 @@ def surface_distance(
         ValueError: if there are no faces.
     """
     group = points.new_zeros(points.shape[:2], dtype=torch.long)
-    return _distance(points, group, vertices, faces, [len(faces)], backend)
+    return _distance(points, group, vertices, faces, (), backend)
 
 
 def part_surface_distance(
@@ -66,7 +65,8 @@ def part_surface_distance(
         points: in any unit.
         labels: part of each point, from 1; 0 marks points of no part.
         vertices: in the same unit.
-        faces: vertex ids, shared by the batch.
+        faces: vertex ids, shared by the batch; they and the parts are the same tensors (or views of one) each time,
+            as for `surface_distance`.
         part_faces: ids of the faces of parts 1, 2, ...; a face may belong to several.
         backend: "warp" or "torch".
 
@@ -77,8 +77,7 @@ def part_surface_distance(
         UserError: if the back end is unknown.
         ValueError: if a part has no faces.
     """
-    of_parts = faces.index_select(0, torch.cat(tuple(part_faces)))
-    distance = _distance(points, labels - 1, vertices, of_parts, [len(ids) for ids in part_faces], backend)
+    distance = _distance(points, labels - 1, vertices, faces, tuple(part_faces), backend)
     return torch.where(labels == 0, 0.0, distance)
 
 
@@ -87,19 +86,18 @@ def _distance(
     group: Int[Tensor, "b p"],
     vertices: Float[Tensor, "b v 3"],
     faces: Int[Tensor, "f 3"],
-    group_sizes: Sequence[int],
+    groups: tuple[Int[Tensor, "_"], ...],
     backend: Backend,
 ) -> Float[Tensor, "b p"]:
-    """Squared distance to the faces of each point's group, the groups lying one after another in `faces`."""
-    finder = FINDERS.get(backend)
-    if finder is None:
-        raise UserError(f"Unknown surface distance back end {backend!r}: choose one of {', '.join(FINDERS)}.")
-    if not all(group_sizes):
-        raise ValueError(f"No faces to measure to: the numbers of faces are {list(group_sizes)}.")
-    flat_ids = faces.reshape(-1)
-    corners = vertices.detach().index_select(1, flat_ids).view(len(vertices), len(faces), 3, 3)
-    nearest = finder(points.detach(), group, corners, group_sizes, torch.isfinite(corners).all(-1).all(-1))
-    distance: Tensor = _SquaredDistance.apply(points, vertices, faces, nearest)  # type: ignore[assignment]
+    """Squared distance to the faces of each point's group, or to all faces where there are no groups."""
+    module = BACKENDS.get(backend)
+    if module is None:
+        raise UserError(f"Unknown surface distance back end {backend!r}: choose one of {', '.join(BACKENDS)}.")
+    sizes = [len(ids) for ids in groups or (faces,)]
+    if not all(sizes):
+        raise ValueError(f"No faces to measure to: the numbers of faces are {sizes}.")
+    nearest = module.nearest_faces(points.detach(), group, vertices.detach(), faces, groups)
+    distance: Tensor = _SquaredDistance.apply(points, vertices, faces, nearest, module)  # type: ignore[assignment]
     return distance
 
 
@@ -118,24 +116,22 @@ class _SquaredDistance(torch.autograd.Function):
         vertices: Float[Tensor, "b v 3"],
         faces: Int[Tensor, "f 3"],
         nearest: Int[Tensor, "b p"],
+        module: ModuleType,
     ) -> Float[Tensor, "b p"]:
-        batch, n_vertices = vertices.shape[:2]
-        found = nearest >= 0
-        first_vertex = torch.arange(batch, device=vertices.device).view(batch, 1, 1) * n_vertices
-        corner_ids = faces[nearest.clamp(min=0).long()] + first_vertex
-        corners = vertices.reshape(-1, 3).index_select(0, corner_ids.reshape(-1)).view(*corner_ids.shape, 3)
-        weights = torch.where(found.unsqueeze(-1), closest_weights(points, corners), 0.0)
-        offset = torch.where(found.unsqueeze(-1), points - (weights.unsqueeze(-1) * corners).sum(-2), 0.0)
-        ctx.save_for_backward(offset, weights, corner_ids)
+        squared, offset, weights = module.closest(points, vertices, faces, nearest)
+        ctx.save_for_backward(offset, weights, faces, nearest)
         ctx.vertices_shape = vertices.shape
-        return torch.where(found, offset.square().sum(-1), torch.nan)
+        return squared
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        offset, weights, corner_ids = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        offset, weights, faces, nearest = ctx.saved_tensors
+        batch, n_vertices = ctx.vertices_shape[:2]
         for_points = 2.0 * grad.unsqueeze(-1) * offset
         pulls = -weights.unsqueeze(-1) * for_points.unsqueeze(-2)
+        first_vertex = torch.arange(batch, device=faces.device).view(batch, 1, 1) * n_vertices
+        corner_ids = faces[nearest.clamp(min=0).long()] + first_vertex
         for_vertices = offset.new_zeros(ctx.vertices_shape)
         for_vertices.view(-1, 3).index_add_(0, corner_ids.reshape(-1), pulls.reshape(-1, 3))
-        return for_points, for_vertices, None, None
+        return for_points, for_vertices, None, None, None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 # Pairs of a point and a triangle held at a time, which bounds the memory to some hundreds of megabytes.
@@ -13,35 +13,52 @@ PAIRS_AT_ONCE = 1 << 20
 def nearest_faces(
     points: Float[Tensor, "b p 3"],
     group: Int[Tensor, "b p"],
-    corners: Float[Tensor, "b f 3 3"],
-    group_sizes: Sequence[int],
-    usable: Bool[Tensor, "b f"],
+    vertices: Float[Tensor, "b v 3"],
+    faces: Int[Tensor, "f 3"],
+    groups: Sequence[Int[Tensor, "_"]],
 ) -> Int[Tensor, "b p"]:
-    """Row of `corners` nearest to each point among those of its group; -1 where there is none.
+    """Id of the face nearest to each point among those of its group; -1 where there is none.
 
     Args:
         points: in any unit.
         group: group of each point; points of other groups than those given find nothing.
-        corners: triangles, those of group 0 first, then group 1, ...
-        group_sizes: number of triangles of each group.
-        usable: triangles that count.
+        vertices: in the same unit; faces with a vertex that is not finite do not count.
+        faces: vertex ids.
+        groups: face ids of each group; none for one group of all faces.
     """
     nearest = torch.full_like(group, -1)
-    first = 0
-    for number, size in enumerate(group_sizes):
-        here = corners[:, first : first + size]
-        here_usable = usable[:, first : first + size]
+    for number, ids in enumerate(groups or [torch.arange(len(faces), device=faces.device)]):
+        corners = vertices[:, faces[ids]]
+        usable = torch.isfinite(corners).all(-1).all(-1)
         items, columns = ((group == number) & torch.isfinite(points).all(-1)).nonzero(as_tuple=True)
-        step = max(1, PAIRS_AT_ONCE // size)
+        step = max(1, PAIRS_AT_ONCE // len(ids))
         for item, column in zip(items.split(step), columns.split(step), strict=True):
-            triangles = here[item]
+            triangles = corners[item]
             point = points[item, column].unsqueeze(1)
-            place = (closest_weights(point.expand(-1, size, -1), triangles).unsqueeze(-1) * triangles).sum(-2)
-            squared = torch.where(here_usable[item], (point - place).square().sum(-1), torch.inf)
+            place = (closest_weights(point.expand(-1, len(ids), -1), triangles).unsqueeze(-1) * triangles).sum(-2)
+            squared = torch.where(usable[item], (point - place).square().sum(-1), torch.inf)
             least, row = squared.min(1)
-            nearest[item, column] = torch.where(least < torch.inf, row + first, -1)
-        first += size
+            nearest[item, column] = torch.where(least < torch.inf, ids[row].to(nearest.dtype), -1)
     return nearest
+
+
+def closest(
+    points: Float[Tensor, "b p 3"],
+    vertices: Float[Tensor, "b v 3"],
+    faces: Int[Tensor, "f 3"],
+    nearest: Int[Tensor, "b p"],
+) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b p 3"], Float[Tensor, "b p 3"]]:
+    """(squared distance, offset, weights) of the closest place of the nearest face.
+
+    The offset leads from the place to the point, the weights are those of the face's corners there. Where the face is
+    -1 the distance is NaN and the others are 0.
+    """
+    found = (nearest >= 0).unsqueeze(-1)
+    corner_ids = faces[nearest.clamp(min=0).long()].flatten(1).unsqueeze(-1)
+    corners = vertices.gather(1, corner_ids.long().expand(-1, -1, 3)).unflatten(1, (-1, 3))
+    weights = torch.where(found, closest_weights(points, corners), 0.0)
+    offset = torch.where(found, points - (weights.unsqueeze(-1) * corners).sum(-2), 0.0)
+    return torch.where(found.squeeze(-1), offset.square().sum(-1), torch.nan), offset, weights
 
 
 def closest_weights(points: Float[Tensor, "*#batch 3"], corners: Float[Tensor, "*#batch 3 3"]) -> Tensor:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ("config_data", "config_rendered", "config", "util", "render", "dataloader", "model", "training")
+SETTINGS = ("config_data", "config_losses", "config_rendered", "config_transfer", "config_benchmark", "config")
+ROOMS = ("util", "render", "dataloader", "model", "training")
+ORDER = SETTINGS + ROOMS
 ENTRIES = ("train_render", "evaluate")
 MAX_LINES = 400
 
@@ -37,15 +39,13 @@ def test_a_room_imports_only_rooms_before_it(room: str) -> None:
 
 
 def test_settings_need_no_package() -> None:
-    allowed = {"dataclasses", "pathlib", "typing", "collections", "math", "config_rendered", "config_data"}
-    assert (
-        _imported(ROOT / "config.py") | _imported(ROOT / "config_data.py") | _imported(ROOT / "config_rendered.py")
-        <= allowed
-    )
+    allowed = {"dataclasses", "pathlib", "typing", "collections", "math", *SETTINGS}
+    assert set().union(*(_imported(ROOT / f"{name}.py") for name in SETTINGS)) <= allowed
+    assert set(SETTINGS) == {file.stem for file in ROOT.glob("config*.py")}
 
 
 def test_packages_re_export_nothing() -> None:
-    for room in ORDER[3:]:
+    for room in ROOMS:
         body = ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")).body
         assert [type(node) for node in body] == [ast.Expr], f"{room}/__init__.py holds more than its docstring"
 

@@ -55,11 +55,36 @@ def test_full_network_agrees_with_the_published_implementation():
         seen = map_images(torch.tensor(data["stage2_joint_uvd"]), torch.tensor(data["stage2_model_image"]), 64)
         second = network.second_maps(stem, first, seen)
         params = [network.stage(k).head.linear(s.pooled) for k, s in enumerate((first, second))]  # type: ignore[operator]
-    maps, maps2 = (torch.cat([stage.offsets, stage.closeness], 1) for stage in (first, second))
+    maps, maps2 = first.maps, second.maps
     assert np.allclose(maps[..., ::8, ::8], data["maps1"], atol=1e-3, rtol=1e-4)
     assert np.allclose(params[0], data["params1"], atol=1e-3, rtol=1e-4)
     assert np.allclose(maps2[..., ::8, ::8], data["maps2"], atol=1e-3, rtol=1e-4)
     assert np.allclose(params[1], data["params2"], atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_maps_of_foreground_cells_equal_the_slow_ones(dtype):
+    cells = Cells.of(crops(2).depth, 32)
+    joints = torch.rand(2, 21, 3, generator=torch.Generator().manual_seed(3)) - 0.5
+    offset = joints.unsqueeze(1) - cells.uvd.unsqueeze(2)  # (b, cells, 21, 3), everywhere and masked at the end
+    distance = (offset.square().sum(-1) + 1e-8).sqrt()
+    closeness = 1 - distance / 0.8
+    inside = (closeness >= 0) & cells.foreground.unsqueeze(-1)
+    offset = offset / distance.unsqueeze(-1) * inside.unsqueeze(-1)
+    slow = torch.cat([offset.flatten(-2), closeness * inside], -1)
+    maps = write_maps(joints, cells, dtype=dtype)
+    assert maps.dtype == (dtype or torch.float32)
+    assert torch.allclose(maps.float(), slow, atol=1e-6 if dtype is None else 4e-3)
+    images = map_images(joints, crops(2).depth, 32, dtype)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images.flatten(2).transpose(1, 2), maps)
+
+
+def test_both_heads_at_once_say_what_each_says():
+    branch = DualBranchNetwork(COMPACT, layer()).stage(0).pixel
+    features = torch.randn(2, COMPACT.widths[-1], 4, 4, generator=torch.Generator().manual_seed(5))
+    decoded, maps = branch(features)
+    assert torch.allclose(maps, torch.cat([branch.offsets(decoded), branch.closeness(decoded)], 1), atol=1e-6)
 
 
 def test_written_maps_read_back_the_joints():
@@ -73,7 +98,7 @@ def test_written_maps_read_back_the_joints():
 def test_maps_gradient_in_float64():
     crop = crops(1)
     cells = Cells.of(crop.depth, 4)
-    cells = Cells(cells.uvd.double(), cells.foreground, cells.seen)
+    cells = cells._replace(uvd=cells.uvd.double())
     joints = (torch.rand(1, 21, 3, dtype=torch.float64) - 0.5).requires_grad_()
     assert torch.autograd.gradcheck(lambda j: write_maps(j, cells), (joints,))
     rows = (0.1 * torch.randn(len(cells.seen), 84, dtype=torch.float64)).requires_grad_()
@@ -84,8 +109,8 @@ def test_maps_gradient_in_float64():
 
 def test_reading_foreground_rows_agrees_with_a_softmax_over_masked_maps():
     cells = Cells.of(crops(2).depth, 32)
-    maps = torch.randn(2, 1024, 84, generator=torch.Generator().manual_seed(4))
-    rows = cells.at_seen(maps)
+    maps = torch.randn(2, 1024, 84, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    joints = read_rows(cells.at_seen(maps), cells)
     for k in range(2):
         own = maps[k][cells.foreground[k]]
         weight = (30 * own[:, 63:]).softmax(0)
@@ -94,7 +119,27 @@ def test_reading_foreground_rows_agrees_with_a_softmax_over_masked_maps():
             -1, (21, 3)
         )
         slow = (weight.unsqueeze(-1) * point).sum(0)
-        assert torch.allclose(read_rows(rows, cells)[k], slow, atol=1e-4)
+        assert torch.allclose(joints[k], slow, atol=1e-4)
+        push = torch.randn(21, 3, generator=torch.Generator().manual_seed(5))
+        ours, its = (torch.autograd.grad(read, maps, push, retain_graph=True)[0] for read in (joints[k], slow))
+        assert torch.allclose(ours, its, atol=1e-4 * float(its.abs().max()))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_convolutions_keep_their_memory_format_and_precision(precision):
+    network = DualBranchNetwork(replace(COMPACT, precision=precision), layer())
+    seen: list[torch.Tensor] = []
+
+    def remember(module: torch.nn.Module, given: object, answer: torch.Tensor) -> None:
+        seen.append(answer)
+
+    for module in network.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.BatchNorm2d)):
+            module.register_forward_hook(remember)
+    network(crops(2))
+    assert len(seen) > 80
+    assert all(answer.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32) for answer in seen)
+    assert all(answer.is_contiguous(memory_format=torch.channels_last) for answer in seen)
 
 
 def test_outputs_split_as_their_crops_do():
@@ -106,6 +151,7 @@ def test_outputs_split_as_their_crops_do():
     assert len(first.pixel_uvd) == 1
     assert torch.allclose(rest.pixel_uvd, alone.pixel_uvd, atol=1e-3)
     assert torch.equal(rest.cells.seen, alone.cells.seen) and rest.rows.shape == alone.rows.shape
+    assert rest.cells.counts == alone.cells.counts and sum(first.cells.counts) == len(first.rows)
 
 
 def test_a_crop_without_foreground_reads_finite_joints():

@@ -1,7 +1,9 @@
 """Spheres, penetration and part labels against numbers of the published implementation."""
 
 import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
@@ -35,6 +37,34 @@ def test_radii_do_not_depend_on_the_unit():
     in_cubes = spheres.radii(mesh.joints_m * 8, mesh.vertices_m * 8, 125.0)
     assert torch.allclose(in_mm, in_cubes * 125, atol=1e-3)
     assert in_mm.min() > 4 and in_mm.max() < 20
+
+
+def slow_radii(layer: HandLayer, joints: Tensor, vertices: Tensor, unit_mm: float) -> Tensor:
+    """Joint by joint: the mean of the ten least distances to its ring, the tips' from the last joints'."""
+    own = []
+    for joint, row in enumerate(layer.joint_regressor):
+        distance = (vertices[:, row.nonzero().squeeze(1)] - joints[:, joint : joint + 1]).norm(dim=-1)
+        own.append(distance.sort(-1).values[:, :10].mean(-1))
+    own += [own[joint + 2] / 1.5 for joint in (1, 4, 7, 10, 13)]
+    own[0] = own[0] - 6.25 / unit_mm
+    return torch.stack(own, -1).clamp(1.25 / unit_mm, 50 / unit_mm) @ sphere_weights().to(joints).T
+
+
+@pytest.mark.parametrize("ring", [20, 4])
+def test_radii_equal_the_slow_ones(ring):
+    layer = HandLayer(load_hand_model())
+    layer.joint_regressor[3] = 0  # one joint with a ring of its own size
+    layer.joint_regressor[3, 100 : 100 + ring] = 1 / ring
+    generator = torch.Generator().manual_seed(0)
+    joints = (0.1 * torch.randn(2, 21, 3, generator=generator, dtype=torch.float64)).requires_grad_()
+    vertices = (0.1 * torch.randn(2, 779, 3, generator=generator, dtype=torch.float64)).requires_grad_()
+    unit = torch.full((2, 1), 125.0, dtype=torch.float64)
+    ours, slow = HandSpheres(layer).radii(joints, vertices, unit), slow_radii(layer, joints, vertices, 125.0)
+    assert torch.allclose(ours, slow, atol=1e-9)
+    push = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    gradients = (torch.autograd.grad(radii, (joints, vertices), push) for radii in (ours, slow))
+    for mine, its in zip(*gradients, strict=True):
+        assert torch.allclose(mine, its, atol=1e-9)
 
 
 def test_gradient_in_float64():

@@ -11,6 +11,7 @@ from torch import Tensor
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from render.surface import Backend, part_surface_distance, surface_distance
+from render.surface_clusters import LANES, Clusters
 from render.surface_torch import closest_weights
 
 BACKENDS: tuple[Backend, ...] = ("warp", "torch")
@@ -92,6 +93,72 @@ def test_parts_are_measured_to_their_own_triangles(
         ours = part_surface_distance(points, labels, vertices, layer.faces, layer.part_faces, backend)
         alone = surface_distance(points, vertices, layer.faces[layer.part_faces[part - 1]], backend)
         assert (ours.sqrt() - alone.sqrt()).abs().max() < 0.01
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), flat=st.floats(0, 1), size=st.sampled_from((0.003, 1.0, 300.0)))
+def test_kernel_and_twin_agree_on_any_triangles(seed: int, flat: float, size: float) -> None:
+    # Soups of triangles of one to three blocks, `flat` ones as well: towards lines, and some of them points.
+    generator = torch.Generator().manual_seed(seed)
+    count = int(torch.randint(1, 3 * LANES**3, (), generator=generator))
+    corners = torch.randn(2, count, 1, 3, generator=generator) + 0.2 * torch.randn(2, count, 3, 3, generator=generator)
+    corners[:, ::2, 2] = corners[:, ::2, 1] + flat**4 * (corners[:, ::2, 2] - corners[:, ::2, 1])
+    corners[:, ::5] = corners[:, ::5, :1]
+    vertices, faces = size * corners.flatten(1, 2), torch.arange(3 * count).view(count, 3)
+    points = size * torch.randn(2, 30, 3, generator=generator)
+    points[:, :5] = vertices[:, :1]
+    kernel, twin = (surface_distance(points, vertices, faces, backend).sqrt() for backend in BACKENDS)
+    assert (kernel - twin).abs().max() < 2e-5 * size
+    parts = [torch.randint(0, count, (n,), generator=generator) for n in (1, LANES, 70)]
+    labels = torch.randint(0, 4, (2, 30), generator=generator)
+    kernel, twin = (part_surface_distance(points, labels, vertices, faces, parts, b).sqrt() for b in BACKENDS)
+    assert (kernel - twin).abs().max() < 2e-5 * size
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_share_the_batch(cloud: tuple[Tensor, Tensor, Tensor], layer: HandLayer, threads: int) -> None:
+    points, vertices, _ = cloud
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = surface_distance(points, vertices, layer.faces)
+    finally:
+        torch.set_num_threads(before)
+    alone = [surface_distance(points[i : i + 1], vertices[i : i + 1], layer.faces) for i in range(len(points))]
+    assert torch.equal(together, torch.cat(alone))
+    # in whatever order the numbers lie
+    turned, posed = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in (points, vertices))
+    assert torch.equal(surface_distance(turned, posed, layer.faces), together)
+
+
+def test_clusters_hold_each_face_once_and_are_remembered(
+    cloud: tuple[Tensor, Tensor, Tensor], layer: HandLayer
+) -> None:
+    vertices = cloud[1]
+    clusters = Clusters.of(vertices, layer.faces, layer.part_faces)
+    rows = clusters.faces.unflatten(0, (-1, LANES**2))
+    for first, last, ids in zip(
+        clusters.first_block[:-1].tolist(), clusters.first_block[1:].tolist(), layer.part_faces, strict=True
+    ):
+        own = rows[first:last].flatten()
+        assert torch.equal(own[own >= 0].sort().values.long(), ids.sort().values)
+    found = clusters.faces >= 0
+    assert torch.equal(clusters.corners[found].long(), layer.faces[clusters.faces[found].long()])
+    # near each other: the boxes of full clusters are much smaller than a hand
+    corners = vertices[0][clusters.corners[found.all(-1)].long()].flatten(1, 2)
+    sides = corners.amax(1) - corners.amin(1)
+    assert sides.amax(-1).median() < 25.0
+    assert Clusters.of(2 * vertices, layer.faces, layer.part_faces) is clusters
+    assert Clusters.of(vertices, layer.faces, ()) is not clusters
+    assert Clusters.of(vertices, layer.faces.clone(), layer.part_faces) is not clusters
+
+
+def test_faces_changed_in_place_are_noticed() -> None:
+    vertices = torch.tensor((((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 9.0)),))
+    faces, point = torch.tensor(((0, 1, 2),)), torch.tensor((((0.0, 0.0, 9.0),),))
+    assert surface_distance(point, vertices, faces).item() == 81.0
+    faces[0, 2] = 3
+    assert surface_distance(point, vertices, faces).item() == 0.0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

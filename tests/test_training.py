@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from config import EXPERIMENTS, DataConfig
 from evaluate import main as evaluate
 from tests.shared import REFERENCE, needs_reference
+from training.finite import FiniteTerms
 from training.loop import Loop
 from training.run import run
 from training.setup import make_network
@@ -94,8 +95,6 @@ def test_the_control_learns_from_rendered_hands_alone(finished, tmp_path):
 
 
 def test_refusals(root, finished, tmp_path):
-    with pytest.raises(UserError, match="transfer"):
-        run(replace(SMOKE, phase="transfer"), tmp_path / "a")
     with pytest.raises(UserError, match="--load-model"):
         run(replace(SMOKE, phase="test"), tmp_path / "b")
     with pytest.raises(UserError, match="not empty"):
@@ -117,6 +116,29 @@ def test_a_loss_that_is_not_finite_stops_with_its_name(tmp_path):
     with pytest.raises(UserError, match="stage1/maps"):
         loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
     assert torch.equal(before, weight)
+
+
+def test_a_loss_that_is_not_finite_reaches_no_weights_where_nobody_looks_at_once(tmp_path):
+    """As on a GPU, which is looked at when something is logged; here it is only told apart by a switch."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    network, _ = make_network(SMOKE, fabric)
+    loop = Loop(SMOKE, fabric, network, RunFolder.open(tmp_path / "run", SMOKE))
+    loop.finite = FiniteTerms(fabric.device, at_once=False)
+    weight = network.stage(0).pixel.offsets.weight
+    steps, kept = [], []
+
+    def losses(step, generator):
+        steps.append(step)
+        kept.append(weight.detach().clone())
+        return {"stage1/joints": weight.square().sum(), "stage1/maps": weight.sum() * (1.0, float("nan"))[step % 2]}
+
+    with pytest.raises(UserError, match=r"Step 1: stage1/maps is not finite.*--resume"):
+        loop.run(losses, 1)
+    assert steps == list(range(SMOKE.optim.log_every)), "it is looked for when something is logged"
+    assert not torch.equal(kept[0], kept[1]), "good steps are taken"
+    assert torch.equal(kept[1], weight)
+    assert all(bool(value.isfinite().all()) for value in loop.averaged.state.values() if value.is_floating_point())
+    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 @needs_reference

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from config import Experiment, OptimConfig
 from model.network import DualBranchNetwork
+from training.finite import FiniteTerms
 from training.prefetch import step_generator
 from util.errors import UserError
 from util.run_folder import RunFolder
@@ -56,33 +57,19 @@ class AveragedWeights:
         torch._foreach_lerp_([mean for mean, _ in floating], [new for _, new in floating], 1 - decay)
 
 
-class Loop:
-    """Runs steps of a phase from a run folder's last checkpoint on, if there is one to resume."""
+class Steps:
+    """What a phase does whatever it trains: takes its steps one after another, logs, checks, keeps time.
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        fabric: Fabric,
-        network: DualBranchNetwork,
-        folder: RunFolder,
-        resume: bool = False,
-    ) -> None:
+    A kind of loop says how one step is taken (`_update`) and what a check writes (`check`).
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder) -> None:
         self.experiment = experiment
         self.config = experiment.optim
         self.folder = folder
-        self.fabric = fabric
-        self.network = network
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
-        )
-        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
-        self.averaged = AveragedWeights(network, self.config.average)
         self.step = 0
-        self.best = math.inf
         self.seconds = 0.0
-        if resume:
-            self._load()
-        self.writer: SummaryWriter = folder.tensorboard(self.step if resume else None)
+        self.writer: SummaryWriter
 
     def run(
         self,
@@ -97,33 +84,16 @@ class Loop:
         chooses `best`. picture: writes images to TensorBoard.
         Raises UserError when a loss is not finite; the last checkpoint stays as it was.
         """
-        schedule = Schedule(self.config)
         bar = tqdm(range(self.step, self.config.steps), initial=self.step, total=self.config.steps, mininterval=2)
         since, at = time.perf_counter(), self.step
         for step in bar:
-            generator = step_generator(self.experiment.seed, step)
-            rate = schedule.rate(step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            terms = losses(step, generator)
-            total = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(total):
-                wrong = [name for name, value in terms.items() if not torch.isfinite(value)]
-                raise UserError(
-                    f"Step {step}: {', '.join(wrong)} is not finite; go on from {self.folder.path} with --resume and a "
-                    f"smaller --optim.learning-rate."
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            self.fabric.backward(total)
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-            self.optimizer.step()
-            self.averaged.update(self.network, step)
+            terms, total, others = self._update(step, losses)
             self.step = step + 1
             if self.step % self.config.log_every == 0 or self.step == self.config.steps:
                 elapsed = time.perf_counter() - since
                 speed = images_per_step * (self.step - at) / max(elapsed, 1e-9)
                 self.seconds += elapsed
-                self._log(terms, total, {"rate": rate, "gradient_norm": float(norm), "images_per_s": speed})
+                self._log(terms, total, {**others, "images_per_s": speed})
                 bar.set_postfix(loss=f"{float(total.detach()):.3f}", images_per_s=f"{speed:.0f}")
                 since, at = time.perf_counter(), self.step
             if self.step % self.config.check_every == 0 or self.step == self.config.steps:
@@ -134,7 +104,93 @@ class Loop:
         self.writer.flush()
 
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
+        """Score what is trained and write the last checkpoint."""
+        raise NotImplementedError
+
+    def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
+        """Take one step; its terms, their sum, and what else is logged."""
+        raise NotImplementedError
+
+    def _finite_sum(self, terms: dict[str, Tensor], step: int, option: str = "--optim.learning-rate") -> Tensor:
+        """The sum of terms. Raises UserError, naming those that are not finite and the option to lower."""
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            wrong = [name for name, value in terms.items() if not torch.isfinite(value)]
+            raise self._not_finite(step, wrong, option)
+        return total
+
+    def _not_finite(self, step: int, names: list[str], option: str = "--optim.learning-rate") -> UserError:
+        return UserError(
+            f"Step {step}: {', '.join(names)} is not finite; go on from {self.folder.path} with --resume and a "
+            f"smaller {option}."
+        )
+
+    def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float | Tensor]) -> None:
+        self.writer.add_scalar("loss/total", float(total.detach()), self.step)
+        for name, value in terms.items():
+            self.writer.add_scalar(f"loss/{name}", float(value.detach()), self.step)
+        for name, value in others.items():
+            self.writer.add_scalar(f"training/{name}", float(value), self.step)
+
+
+class Loop(Steps):
+    """Trains a hand pose network, from a run folder's last checkpoint on, if there is one to resume."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        fabric: Fabric,
+        network: DualBranchNetwork,
+        folder: RunFolder,
+        resume: bool = False,
+    ) -> None:
+        super().__init__(experiment, folder)
+        self.fabric = fabric
+        self.network = network
+        self.schedule = Schedule(self.config)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
+        )
+        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
+        self.averaged = AveragedWeights(network, self.config.average)
+        self.finite = FiniteTerms(fabric.device, at_once=fabric.device.type == "cpu")
+        self.best = math.inf
+        if resume:
+            self._load()
+        self.writer = folder.tensorboard(self.step if resume else None)
+
+    def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
+        generator = step_generator(self.experiment.seed, step)
+        rate = self.schedule.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.config.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        terms = losses(step, generator)
+        total = torch.stack(list(terms.values())).sum()
+        self.finite.add(step, terms)
+        if self.finite.at_once:
+            self._look()
+        self.optimizer.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(total)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.averaged.update(self.network, step)
+        return terms, total, {"rate": rate, "gradient_norm": norm}
+
+    def _look(self) -> None:
+        """Raise UserError where a term has not been finite since the last look."""
+        if (wrong := self.finite.first_wrong()) is not None:
+            raise self._not_finite(*wrong)
+
+    def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float | Tensor]) -> None:
+        self._look()
+        super()._log(terms, total, others)
+
+    def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
         """Score the averaged weights, keep them when they are the best so far, and write the last checkpoint."""
+        self._look()
         if judge is not None:
             with self.averaged_weights() as network:
                 score = judge(network, self.step)
@@ -149,13 +205,6 @@ class Loop:
 
     def _network_config(self) -> dict:
         return to_plain(self.network.config)
-
-    def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float]) -> None:
-        self.writer.add_scalar("loss/total", float(total.detach()), self.step)
-        for name, value in terms.items():
-            self.writer.add_scalar(f"loss/{name}", float(value.detach()), self.step)
-        for name, value in others.items():
-            self.writer.add_scalar(f"training/{name}", value, self.step)
 
     def _state(self) -> dict:
         return {

@@ -1,5 +1,6 @@
 """What the losses on real crops compare a hand with, taken once a step from the last stage, held fixed."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,23 +54,30 @@ def observe(
 
 
 def outside_distance(foreground: Bool[Tensor, "b 1 s s"], side: int = OUTSIDE_SIDE) -> Float[Tensor, "b 1 side side"]:
-    """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean.
+    """Distance from the foreground in uvd units, on a coarse grid; exact Euclidean up to OUTSIDE_LIMIT.
 
-    Rows first (distance to the nearest foreground cell before and behind), then columns.
+    Rows first, then columns: the least of (distance along the row)^2 + (rows apart)^2. Only rows nearer than the limit
+    can matter, which leaves few whole images to compare.
 
     A crop without foreground is OUTSIDE_LIMIT away from it everywhere.
     """
     step = foreground.shape[-1] // side
+    reach = math.ceil(OUTSIDE_LIMIT * side / 2)
     # A cell is foreground when any of its samples is: holes of one sample in a sensor's image are no background.
-    coarse = F.max_pool2d(foreground.float(), step).bool()
-    place = torch.arange(side, device=foreground.device).expand(coarse.shape)
-    far = 4 * side
-    before = place - torch.where(coarse, place, -far).cummax(-1).values
-    behind = torch.where(coarse, place, far).flip(-1).cummin(-1).values.flip(-1) - place
-    along_row = torch.minimum(before, behind).float().square()
-    gap = (place[0, 0, 0, :, None] - place[0, 0, 0]).float().square()
-    squared = (along_row.transpose(-1, -2).unsqueeze(-2) + gap).amin(-1).transpose(-1, -2)
-    return (squared.sqrt() * (2.0 / side)).clamp_max(OUTSIDE_LIMIT)
+    along_row = (1 - F.max_pool2d(foreground.float(), step)) * reach
+    hop = 1
+    while hop < reach:  # hops of 1, 2, 4, ... cells add up to all distances below the reach
+        before, behind = along_row[..., :-hop] + hop, along_row[..., hop:] + hop
+        torch.minimum(along_row[..., hop:], before, out=along_row[..., hop:])
+        torch.minimum(along_row[..., :-hop], behind, out=along_row[..., :-hop])
+        hop *= 2
+    across = along_row.square_()
+    squared = across.clone()
+    for gap in range(1, reach):
+        further = across + gap**2
+        torch.minimum(squared[..., gap:, :], further[..., :-gap, :], out=squared[..., gap:, :])
+        torch.minimum(squared[..., :-gap, :], further[..., gap:, :], out=squared[..., :-gap, :])
+    return (squared.sqrt_() * (2.0 / side)).clamp_max_(OUTSIDE_LIMIT)
 
 
 def outside_at(outside: Float[Tensor, "b 1 h w"], uv: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:

@@ -15,26 +15,27 @@ from training.prefetch import rendered_steps
 from training.setup import make_fabric, make_network, make_rendered
 from training.show import show_outputs
 from training.supervised import supervised_terms
+from training.translation import Translation
 from util.joints import MANO21
 from util.metrics import JointErrors
 from util.run_folder import RunFolder
-
-HELD_OUT_SEED = 1 << 60
-"""Seed of held-out rendered hands; training steps use those of `step_generator`."""
+from util.streams import stream
 
 
 def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
     """Train on rendered hands; returns the held-out errors for results.json."""
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
+    translation = Translation.of(experiment, fabric)
     rendered = make_rendered(experiment)
-    held_out = held_out_hands(rendered, experiment.optim.check_frames)
+    held_out = held_out_hands(rendered, experiment.optim.check_frames, translation=translation)
     loop = Loop(experiment, fabric, network, folder, resume)
 
-    batches = rendered_steps(experiment, rendered, loop.step, experiment.optim.steps, experiment.optim.batch)
+    pinned = fabric.device.type != "cpu"
+    batches = rendered_steps(experiment, rendered, loop.step, experiment.optim.steps, experiment.optim.batch, pinned)
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        sample = next(batches).to(fabric.device)
+        sample = translation(next(batches))
         stages = 1 if step < experiment.optim.first_stage_steps else None
         return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised)
 
@@ -45,22 +46,26 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
         return min(errors.values())
 
     loop.run(losses, experiment.optim.batch, judge, picture=_shower(loop, held_out[0]))
-    errors = held_out_final(loop, rendered, experiment.optim.final_frames)
+    errors = held_out_final(loop, rendered, experiment.optim.final_frames, translation)
     return {"held_out_rendered_mm": errors, "seconds": loop.seconds}
 
 
-def held_out_final(loop: Loop, rendered: RenderedHands, frames: int) -> dict[str, float]:
+def held_out_final(
+    loop: Loop, rendered: RenderedHands, frames: int, translation: Translation | None = None
+) -> dict[str, float]:
     """Errors of the averaged weights on many held-out rendered hands."""
     with loop.averaged_weights() as network:
-        return held_out_errors(network, held_out_hands(rendered, frames))
+        return held_out_errors(network, held_out_hands(rendered, frames, translation=translation))
 
 
-def held_out_hands(rendered: RenderedHands, frames: int, batch: int = 64) -> list[HandSample]:
-    """The same rendered hands every time, never met in training."""
-    return [
-        rendered.batch(min(batch, frames - at), torch.Generator().manual_seed(HELD_OUT_SEED + at))
-        for at in range(0, frames, batch)
+def held_out_hands(
+    rendered: RenderedHands, frames: int, batch: int = 64, translation: Translation | None = None
+) -> list[HandSample]:
+    """The same rendered hands every time, never met in training; translated as those of training are."""
+    samples = [
+        rendered.batch(min(batch, frames - at), stream("held-out rendered hands", at)) for at in range(0, frames, batch)
     ]
+    return samples if translation is None else [translation(sample).to(sample.crop.depth.device) for sample in samples]
 
 
 @torch.no_grad()

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from config import Experiment, OptimConfig
 from training.evaluate import score_and_show, table, test
+from training.labelled import learn_labelled
 from training.loop import Loop
 from training.pretrain import held_out_final, pretrain
 from training.selfsupervise import self_supervise
 from training.setup import make_fabric, make_network, make_rendered
 from training.sources import load_frames
+from training.transfer import transfer
+from training.translation import Translation, transfer_generator
 from util.errors import UserError
 from util.files import read_json
 from util.run_folder import RunFolder
@@ -21,14 +24,16 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
 
     Raises UserError for bad input: missing data or weights, a run folder in use, a loss that is not finite.
     """
-    load_model = load_model or experiment.start
-    if experiment.phase == "transfer":
-        raise UserError("The phase transfer (image translation) does not exist yet: choose pretrain, train or test.")
+    if experiment.phase != "transfer":  # there, weights to start from are a generator's, not the experiment's
+        load_model = load_model or experiment.start
     if experiment.phase == "test" and load_model is None:
         raise UserError("The phase test needs weights: add --load-model FILE.")
+    transfer_generator(experiment)  # a mistake in what it names is told before frames are read
     folder = RunFolder.open(run_dir, experiment, resume)
     if experiment.phase == "pretrain":
         results = pretrain(experiment, folder, resume, load_model)
+    elif experiment.phase == "transfer":
+        results = transfer(experiment, folder, resume, load_model)
     elif experiment.phase == "train":
         results = train(experiment, folder, resume, load_model)
     else:
@@ -39,7 +44,10 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
 
 
 def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: Path | None) -> dict:
-    """Self-supervision between two tests on the same frames; pre-training first where there are no weights."""
+    """Self-supervision, or full supervision, between two tests on the same frames.
+
+    Pre-training comes first where there are no weights.
+    """
     held_out = load_frames(experiment, "test")
     frames = load_frames(experiment, "train")
     if load_model is None and experiment.first is not None:
@@ -51,13 +59,18 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before")
     folder.write_results({"before": before})
     loop = Loop(experiment, fabric, network, folder, resume)
-    self_supervise(experiment, loop, layer, rendered, frames)
+    if experiment.source == "labelled":
+        learn_labelled(experiment, loop, frames)
+    else:
+        self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():
         after = score_and_show(network, held_out, layer, folder, "after")
     return {
         "before": before,
         "after": after,
-        "held_out_rendered_mm": held_out_final(loop, rendered, experiment.optim.final_frames),
+        "held_out_rendered_mm": held_out_final(
+            loop, rendered, experiment.optim.final_frames, Translation.of(experiment, fabric)
+        ),
         "dropped": {"train": dict(frames.dropped), "test": dict(held_out.dropped)},
         "seconds": loop.seconds,
     }
@@ -79,6 +92,9 @@ def _report(results: dict, folder: RunFolder) -> None:
     if "held_out_rendered_mm" in results:
         errors = ", ".join(f"{name} {mm:.1f}" for name, mm in results["held_out_rendered_mm"].items())
         lines.append(f"held-out rendered hands, mean joint error in mm: {errors}")
+    if "transfer" in results:
+        measures = ", ".join(f"{name} {value:.3g}" for name, value in results["transfer"].items())
+        lines.append(f"what translation changes of held-out rendered hands: {measures}")
     lines.append(f"results      {folder.results_file}")
     lines.append(f"pictures     {folder.pictures}")
     lines.append(f"TensorBoard  tensorboard --logdir {folder.path}")

@@ -1,6 +1,6 @@
 """Phase train: real crops without labels beside rendered hands with labels, in one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,16 @@ from render.spheres import HandSpheres
 from training.loop import Loop
 from training.measures import score_frames
 from training.observation import Observation, observe
+from training.prefetch import rendered_steps
 from training.show import show_outputs
+from training.sources import held_out_split
 from training.supervised import supervised_terms
+from training.translation import Translation
 from training.two_stage import teaching_terms
 from training.unlabelled import (
     Fit,
     PosePrior,
-    collision,
+    collisions,
     common_depth,
     data_to_model,
     fitting_joints,
@@ -35,11 +38,9 @@ from training.unlabelled import (
     pixel_to_model,
     silhouette,
 )
+from util.streams import stream
 
-PRIOR_SEED = 1 << 59
 PRIOR_POSES = 2048
-HELD_OUT_SHARE = 0.05
-"""Share of the training frames that only choose the best checkpoint."""
 
 
 class SelfSupervision:
@@ -49,46 +50,50 @@ class SelfSupervision:
         self.experiment = experiment
         self.layer = layer
         self.spheres = HandSpheres(layer).to(layer.template.device)
-        poses = rendered.sampler.sample(PRIOR_POSES, torch.Generator().manual_seed(PRIOR_SEED)).pose
-        self.prior = PosePrior(poses, experiment.unlabelled.prior_floor)
+        poses = rendered.sampler.sample(PRIOR_POSES, stream("pose prior")).pose
+        self.prior = PosePrior(poses, experiment.unlabelled.prior_floor).to(layer.template.device)
 
     def unlabelled_terms(
         self, crop: HandCrop, outputs: Sequence[StageOutput], step: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Unweighted terms of real crops: {term} for the last stage, stage1/{term} for the first of two.
 
-        Box, part labels and points come from the last stage and serve both (Ren et al., TIP 2022).
+        Terms of weight 0 are not computed. Box, part labels and points come from the last stage and serve both (Ren et
+        al., TIP 2022).
         """
         config = self.experiment.unlabelled
         observation = observe(crop, outputs[-1], self.spheres, config, generator)
+        prefixes = ("stage1/", "")[-len(outputs) :]
+        fits = Fit.of_stages(observation, outputs, self.layer, config.parts > 0 or config.model_to_pixel > 0)
         terms: dict[str, Tensor] = {}
-        for output in outputs[:-1]:
-            fit = Fit.of(observation, output, self.layer)
-            own = self._fit_terms(observation, output, fit)
-            terms |= {f"stage1/{name}": value for name, value in own.items()}
-        last = outputs[-1]
-        fit = Fit.of(observation, last, self.layer)
-        taught = fitting_joints(observation, last, fit, config, self._looseness(step))
-        terms |= self._fit_terms(observation, last, fit)
-        terms["pixel_to_model"] = pixel_to_model(last)
-        terms["model_to_pixel"] = model_to_pixel(observation, last, taught)
+        for prefix, output, fit in zip(prefixes, outputs, fits, strict=True):
+            terms |= {prefix + name: value for name, value in self._fit_terms(observation, output, fit).items()}
+        if config.collision > 0:
+            collided = collisions(outputs, self.spheres, crop.cube_mm[:, :1] / 2)
+            terms |= {f"{prefix}collision": value for prefix, value in zip(prefixes, collided, strict=True)}
+        last, fit = outputs[-1], fits[-1]
+        if config.pixel_to_model > 0:
+            terms["pixel_to_model"] = pixel_to_model(last)
+        if config.model_to_pixel > 0:
+            taught = fitting_joints(observation, last, fit, config, self._looseness(step))
+            terms["model_to_pixel"] = model_to_pixel(observation, last, taught)
         if len(outputs) == 2:
             terms |= teaching_terms(outputs[0], last)
         return terms
 
     def _fit_terms(self, observation: Observation, output: StageOutput, fit: Fit) -> dict[str, Tensor]:
         config = self.experiment.unlabelled
-        return {
-            "model_to_data": model_to_data(observation, fit),
-            "common_depth": common_depth(observation, fit).mean(),
-            "silhouette": silhouette(observation, output),
-            "data_to_model": data_to_model(observation, fit, config),
-            "parts": parts(observation, fit, config),
-            "collision": collision(output, self.spheres, observation.crop.cube_mm[:, :1] / 2),
-            "pixel_outside": pixel_outside(observation, output),
-            "pose_prior": self.prior(output.hand.pose),
-            "shape_prior": output.hand.shape.square().mean(),
+        terms: dict[str, Callable[[], Tensor]] = {
+            "model_to_data": lambda: model_to_data(observation, fit),
+            "common_depth": lambda: common_depth(observation, fit).mean(),
+            "silhouette": lambda: silhouette(observation, output),
+            "data_to_model": lambda: data_to_model(observation, fit, config),
+            "parts": lambda: parts(observation, fit, config),
+            "pixel_outside": lambda: pixel_outside(observation, output),
+            "pose_prior": lambda: self.prior(output.hand.pose),
+            "shape_prior": lambda: output.hand.shape.square().mean(),
         }
+        return {name: term() for name, term in terms.items() if getattr(config, name) > 0}
 
     def weighted(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Terms times their weights and the ramp, those of weight 0 left out; names get the prefix real/."""
@@ -102,9 +107,8 @@ class SelfSupervision:
         config = self.experiment
         terms = supervised_terms(outputs, sample, self.layer, config.supervised)
         terms = {name: value for name, value in terms.items() if not name.endswith(("/shape", "/scale"))}
-        unit = sample.crop.cube_mm[:, :1] / 2
-        for k, output in enumerate(outputs, 1):
-            terms[f"stage{k}/collision"] = config.unlabelled.collision * collision(output, self.spheres, unit)
+        for k, value in enumerate(collisions(outputs, self.spheres, sample.crop.cube_mm[:, :1] / 2), 1):
+            terms[f"stage{k}/collision"] = config.unlabelled.collision * value
         return {f"rendered/{name}": value for name, value in terms.items()}
 
     def _looseness(self, step: int) -> float:
@@ -130,25 +134,25 @@ def joined(first: HandCrop, second: HandCrop) -> HandCrop:
 def self_supervise(
     experiment: Experiment, loop: Loop, layer: HandLayer, rendered: RenderedHands, frames: FrameStore
 ) -> None:
-    """Run the phase in a loop.
+    """Run the phase in a loop; rendered crops are translated first where there is a `transfer_net`.
 
     The last part of the frames (in the order of their data set, so mostly of people of their own) is held out: on it,
     `best` is chosen by a measure that needs no labels.
     """
     optim = experiment.optim
     device = loop.fabric.device
+    translation = Translation.of(experiment, loop.fabric)
     augment = Augmentation(experiment.augment)
     terms_of = SelfSupervision(experiment, layer, rendered)
-    n_held_out = max(1, int(len(frames) * HELD_OUT_SHARE))
-    train = frames.subset(range(len(frames) - n_held_out))
-    held_out = torch.linspace(len(train), len(frames) - 1, min(optim.check_frames, n_held_out)).long()
-    checked = frames.subset(held_out)
+    train, checked = held_out_split(frames, optim.check_frames)
+    batch = optim.batch + (optim.real_batch if experiment.source == "rendered" else 0)
+    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, batch, pinned=device.type != "cpu")
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         if experiment.source == "rendered":
-            sample = rendered.batch(optim.batch + optim.real_batch, generator).to(device)
+            sample = translation(next(batches))
             return terms_of.rendered_terms(sample, loop.wrapped(sample.crop))
-        sample = rendered.batch(optim.batch, generator).to(device)
+        sample = translation(next(batches))
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
         real = train.batch(chosen, generator, augment).to(device)
         outputs = loop.wrapped(joined(sample.crop, real.crop))

@@ -9,12 +9,16 @@ from lightning_fabric import Fabric
 
 from config import Experiment, NetworkConfig
 from dataloader.rendered import RenderedHands
+from model.compiled import compile_convolutions
 from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.checkpoint import fill_module, read_network
 from util.errors import UserError
 from util.settings import from_plain
+
+SECOND_STAGE = ("fusion.", "stages.1.")
+"""What names of the second stage's tensors start with."""
 
 
 def make_fabric(experiment: Experiment) -> Fabric:
@@ -37,8 +41,8 @@ def make_network(
     """The network on its device, and its hand layer.
 
     load_model: weights to start from, of this project or published; the network is then built as they ask for, the
-    experiment's own precision apart, and a line on stderr says what they are. Raises UserError when they cannot be
-    read or do not fit.
+    experiment's own precision apart, and a line on stderr says what they are; where the experiment has one stage, a
+    second one of theirs is left away. Raises UserError when they cannot be read or do not fit.
     """
     layer = HandLayer(load_hand_model(experiment.hand)).to(fabric.device)
     config, state = experiment.network, None
@@ -47,14 +51,26 @@ def make_network(
         state = checkpoint.state
         config = from_plain(NetworkConfig, checkpoint.config, str(load_model))
         config = replace(config, precision=experiment.network.precision)
+        if experiment.network.stages < config.stages:
+            config = replace(config, stages=1)
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(SECOND_STAGE)}
         sys.stderr.write(f"{checkpoint.about()}\n")
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")
-    return network.to(fabric.device).to(memory_format=torch.channels_last), layer  # type: ignore[call-overload]
+    network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if experiment.optim.compile or experiment.optim.cuda_graphs:
+        compile_convolutions(network, experiment.optim.cuda_graphs)
+    return network, layer
 
 
 def make_rendered(experiment: Experiment) -> RenderedHands:
-    """The endless source of rendered hands; drawn on the CPU, where generators are reproducible."""
+    """The endless source of rendered hands; drawn on the CPU, where generators are reproducible.
+
+    What image translation takes is without simulated noise, where `transfer.clean` says so.
+    """
     layer = HandLayer(load_hand_model(experiment.hand))
-    return RenderedHands(layer, experiment.sampler, experiment.sensor, experiment.rendered)
+    rendered = experiment.rendered
+    if experiment.transfer.clean and (experiment.phase == "transfer" or experiment.transfer_net is not None):
+        rendered = replace(rendered, noise=False)
+    return RenderedHands(layer, experiment.sampler, experiment.sensor, rendered)

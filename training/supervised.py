@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import roma
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,8 +21,7 @@ KNEE = 0.01
 
 def smooth_l1(difference: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0.5 z^2 inside a knee of 0.01, 0.01 (|z| - 0.005) outside, element by element."""
-    size = difference.abs()
-    return torch.where(size < KNEE, 0.5 * difference * difference, KNEE * (size - KNEE / 2))
+    return F.huber_loss(difference, torch.zeros_like(difference), reduction="none", delta=KNEE)
 
 
 @dataclass(frozen=True)

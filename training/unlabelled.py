@@ -3,11 +3,12 @@
 Lengths are in the crop's normalised frames (half cubes). Each function returns the mean over the batch, unweighted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from config import UnlabelledConfig
 from dataloader.crop import FOREGROUND_BELOW
@@ -15,7 +16,7 @@ from model.network import StageOutput
 from render.hand_layer import HandLayer
 from render.spheres import HandSpheres
 from render.surface import part_surface_distance, surface_distance
-from training.branches import masked_mean, render_model
+from training.branches import masked_mean, render_crop
 from training.observation import Observation, outside_at
 from training.supervised import smooth_l1
 
@@ -23,8 +24,8 @@ ROOT_AT = 0.016
 """Where the robust distance turns from squared to linear: 2 mm in a 250 mm cube."""
 DEPTH_LIMIT = 0.4
 """Largest depth difference that counts on common pixels: beyond it lies another surface."""
-TIP_PARTS = (3, 6, 9, 12, 15)
-"""Part of each finger tip: that of its last bone."""
+LAST_BONES = slice(2, None, 3)
+"""Of the parts 1 to 15 those that finger tips belong to."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,29 @@ class Fit:
     squared: Float[Tensor, "b p"]
     """Squared distance of each observed point to the surface."""
     part_squared: Float[Tensor, "b p"]
-    """Squared distance of each finger point to its own part's surface; 0 for palm points."""
+    """Squared distance of each finger point to its own part's surface; 0 for palm points, or where not asked for."""
 
     @staticmethod
     def of(observation: Observation, output: StageOutput, layer: HandLayer) -> "Fit":
         """Render the hand and measure the points against it."""
-        rendered = render_model(observation.crop, output, layer.faces)
-        points, vertices = observation.points_xyz, output.vertices_xyz
+        return Fit.of_stages(observation, [output], layer)[0]
+
+    @staticmethod
+    def of_stages(
+        observation: Observation, outputs: Sequence[StageOutput], layer: HandLayer, by_part: bool = True
+    ) -> list["Fit"]:
+        """The same for the hands of several stages as one batch; by_part: against the points' own parts too."""
+        n = len(outputs)
+        crop = observation.crop.each(lambda tensor: torch.cat([tensor] * n))
+        points, labels = (torch.cat([tensor] * n) for tensor in (observation.points_xyz, observation.labels))
+        vertices = torch.cat([output.vertices_xyz for output in outputs])
+        rendered = render_crop(crop, vertices, layer.faces).depth
         squared = surface_distance(points, vertices, layer.faces)
-        part = part_surface_distance(points, observation.labels, vertices, layer.faces, layer.part_faces)
-        return Fit(rendered, squared, part)
+        if by_part:
+            part_squared = part_surface_distance(points, labels, vertices, layer.faces, layer.part_faces)
+        else:
+            part_squared = torch.zeros_like(squared)
+        return [Fit(*own) for own in zip(*(each.chunk(n) for each in (rendered, squared, part_squared)), strict=True)]
 
 
 def robust(squared: Tensor) -> Tensor:
@@ -98,10 +112,13 @@ def parts(observation: Observation, fit: Fit, config: UnlabelledConfig) -> Float
     return (means.mean(1) * observation.seen).mean()
 
 
-def collision(output: StageOutput, spheres: HandSpheres, unit: Float[Tensor, "b 1"]) -> Float[Tensor, ""]:
-    """Penetration of the hand's spheres."""
-    radii = spheres.radii(output.joints_xyz, output.vertices_xyz, unit)
-    return spheres.penetration(spheres.centres(output.joints_xyz), radii).mean()
+def collisions(
+    outputs: Sequence[StageOutput], spheres: HandSpheres, unit: Float[Tensor, "b 1"]
+) -> list[Float[Tensor, ""]]:
+    """Penetration of the hand's spheres, of each stage."""
+    joints, vertices = (torch.cat(own) for own in zip(*((o.joints_xyz, o.vertices_xyz) for o in outputs), strict=True))
+    radii = spheres.radii(joints, vertices, torch.cat([unit] * len(outputs)))
+    return [own.mean() for own in spheres.penetration(spheres.centres(joints), radii).chunk(len(outputs))]
 
 
 def pixel_to_model(output: StageOutput) -> Float[Tensor, ""]:
@@ -132,7 +149,7 @@ def fitting_joints(
     if not config.teach_empty_parts:
         part_fits = part_fits & (counts > 0)
     joint_fits = torch.cat([torch.ones_like(part_fits[:, :1]), part_fits], 1)
-    joint_fits = torch.cat([joint_fits, part_fits[:, [part - 1 for part in TIP_PARTS]]], 1)
+    joint_fits = torch.cat([joint_fits, part_fits[:, LAST_BONES]], 1)
     outside = outside_at(observation.outside, crop.uvd_from_xyz(output.joints_xyz)[..., :2])
     rendered = fit.rendered < FOREGROUND_BELOW
     overlap = (rendered & observation.hand).flatten(1).sum(1) / (rendered | observation.hand).flatten(1).sum(
@@ -142,17 +159,23 @@ def fitting_joints(
     return whole.unsqueeze(1) & joint_fits & (outside < config.fit_outside)
 
 
-class PosePrior:
+class PosePrior(nn.Module):
     """Mahalanobis distance of a pose to the poses of rendered hands.
 
     The covariance has a floor on its diagonal and is never clamped: a clamp has no gradient.
     """
 
-    def __init__(self, poses: Float[Tensor, "n 45"], floor: float) -> None:
-        self.mean = poses.mean(0)
-        covariance = torch.cov(poses.T.double()) + floor**2 * torch.eye(45, dtype=torch.float64)
-        self.whiten = torch.linalg.inv(torch.linalg.cholesky(covariance)).to(poses.dtype)
+    mean: Tensor
+    whiten: Tensor
 
-    def __call__(self, pose: Float[Tensor, "b 45"]) -> Float[Tensor, ""]:
+    def __init__(self, poses: Float[Tensor, "n 45"], floor: float) -> None:
+        super().__init__()
+        wide = poses.double()
+        covariance = torch.cov(wide.T) + floor**2 * torch.eye(45, dtype=wide.dtype, device=wide.device)
+        whiten = torch.linalg.inv(torch.linalg.cholesky(covariance)).to(poses.dtype)
+        self.register_buffer("mean", poses.mean(0), persistent=False)
+        self.register_buffer("whiten", whiten, persistent=False)
+
+    def forward(self, pose: Float[Tensor, "b 45"]) -> Float[Tensor, ""]:
         """Mean squared deviation in standard deviations, per coefficient."""
-        return ((pose - self.mean.to(pose)) @ self.whiten.T.to(pose)).square().mean()
+        return ((pose - self.mean) @ self.whiten.T).square().mean()

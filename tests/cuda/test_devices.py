@@ -49,7 +49,8 @@ def sphere_terms(sample: HandSample, layer: HandLayer, spheres: HandSpheres) -> 
 
 
 def cells() -> Cells:
-    return Cells(torch.zeros(2, 64, 3, device=META), torch.zeros(2, 64, device=META) > 0, torch.arange(9, device=META))
+    uvd, foreground = torch.zeros(2, 64, 3, device=META), torch.zeros(2, 64, device=META) > 0
+    return Cells(uvd, foreground, torch.arange(9, device=META), [4, 5])
 
 
 def maps(sample: HandSample, layer: HandLayer, spheres: HandSpheres) -> Tensor:

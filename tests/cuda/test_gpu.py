@@ -16,12 +16,15 @@ from model.offset_maps import Cells, read_maps, read_rows, write_maps
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from render.rasterise import rasterise
+from render.sensor import SensorNoise
 from render.spheres import HandSpheres
 from render.surface import part_surface_distance, surface_distance
 from training.loop import Loop
+from training.prefetch import rendered_steps
 from training.selfsupervise import SelfSupervision
 from training.setup import make_network, make_rendered
 from training.supervised import supervised_terms
+from util.errors import UserError
 from util.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -187,3 +190,47 @@ def test_bf16_network_on_gpu(sample: HandSample, layers: dict[torch.device, Hand
     with torch.no_grad():
         outputs = network(sample.to(GPU).crop)
     assert [output.joints_xyz.isfinite().all().item() for output in outputs] == [True] * SMOKE.network.stages
+
+
+def test_sensor_noise(sample: HandSample) -> None:
+    depth_mm = sample.crop.depth_mm[:, 0]
+    ours, theirs = (
+        SensorNoise(SMOKE.sensor)(depth_mm.to(device), torch.Generator().manual_seed(2)).cpu() for device in (CPU, GPU)
+    )
+    # readings next to a threshold, or between two steps, may fall to the other side of it
+    assert float(((ours - theirs).abs() > 1e-2).float().mean()) < 1e-3
+
+
+def test_rendered_steps_come_in_pinned_memory() -> None:
+    sample = next(rendered_steps(SMOKE, make_rendered(SMOKE), 0, 1, 2, pinned=True))
+    assert sample.crop.depth.is_pinned() and sample.vertices_mm is not None and sample.vertices_mm.is_pinned()
+    assert torch.equal(sample.to(GPU).crop.depth.cpu(), sample.crop.depth)
+
+
+def test_a_loss_that_is_not_finite_reaches_no_weights(tmp_path) -> None:
+    fabric = Fabric(accelerator="cuda", devices=1)
+    network, _ = make_network(EXACT, fabric)
+    loop = Loop(EXACT, fabric, network, RunFolder.open(tmp_path / "run", EXACT))
+    weight = network.stage(0).pixel.offsets.weight
+    before = weight.detach().clone()
+    with pytest.raises(UserError, match="Step 0: stage1/maps is not finite"):
+        loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
+    assert loop.step == EXACT.optim.log_every and torch.equal(before, weight)
+
+
+def test_cuda_graphs_give_the_same_outputs_and_gradients(sample: HandSample) -> None:
+    fabric, crop = Fabric(accelerator="cuda", devices=1), sample.to(GPU).crop
+    found = []
+    for graphs in (False, True):
+        torch.manual_seed(0)
+        network, _ = make_network(replace(EXACT, optim=replace(EXACT.optim, cuda_graphs=graphs)), fabric)
+        for _ in range(4):  # graphs are recorded after runs that warm up
+            torch.compiler.cudagraph_mark_step_begin()
+            network.zero_grad()
+            outputs = network(crop)
+            torch.stack([output.joints_xyz.square().mean() for output in outputs]).sum().backward()
+        gradients = [p.grad.flatten().cpu() for p in network.parameters() if p.grad is not None]
+        found.append((outputs[-1].joints_xyz.detach().cpu(), torch.cat(gradients)))
+    (joints, gradient), (its_joints, its_gradient) = found
+    torch.testing.assert_close(its_joints, joints, rtol=1e-3, atol=1e-3)
+    assert torch.nn.functional.cosine_similarity(gradient, its_gradient, dim=0) > 0.99

@@ -13,7 +13,7 @@ ARCHITECTURES = (80, 90)
 
 
 def test_kernels_are_found() -> None:
-    assert {"rasterise_warp", "surface_warp"} <= set(MODULES)
+    assert {"rasterise_warp", "sensor_warp", "surface_warp"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

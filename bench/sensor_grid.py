@@ -1,11 +1,7 @@
-"""What sensor noise is made of: random numbers in the shape of images, and the sensor's own, coarser pixel grid."""
+"""Random numbers in the shape of images, and a sensor's own, coarser pixel grid: for the twin in torch alone."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-FIELD_CELL = 8
-"""Sensor pixels between two nodes of the slowly varying fields."""
 
 
 class Draws:
@@ -14,9 +10,6 @@ class Draws:
     def __init__(self, like: Tensor, generator: torch.Generator) -> None:
         self.like, self.shape = like, like.shape
         self.generator = generator
-        if like.device.type != "cpu":  # drawing on the CPU would cost more than all the noise
-            seed = int(torch.randint(2**62, (), generator=generator))
-            self.generator = torch.Generator(like.device).manual_seed(seed)
 
     def each(self) -> Tensor:
         """Uniform in [0, 1), one number an image, (b, 1, 1)."""
@@ -26,31 +19,12 @@ class Draws:
         """Each image's own strength, (b, 1, 1)."""
         return bound * self.each()
 
-    def normal(self) -> Tensor:
-        """Standard normal numbers."""
-        return torch.randn(self.shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
-
     def uniform(self) -> Tensor:
         """Uniform in [0, 1) in 65,536 steps: a quarter of the time of torch.rand, since one draw serves four pixels."""
         words = torch.empty((self.like.numel() + 3) // 4, dtype=torch.int64, device=self.like.device)
         words.random_(-(2**63), None, generator=self.generator)
         numbers = words.view(torch.int16)[: self.like.numel()].view(self.shape)
         return numbers.to(self.like.dtype).mul_(2.0**-16).add_(0.5)
-
-    def field(self) -> Tensor:
-        """Slowly varying numbers in [0, 1), mean 0.5: uniform nodes, bilinear between."""
-        return self._upsampled(torch.rand, FIELD_CELL)
-
-    def blobs(self) -> Tensor:
-        """Numbers in [0, 1) that are small in small connected patches: uniform at any one pixel, nearly."""
-        field = self._upsampled(torch.randn, FIELD_CELL / 2)
-        return torch.special.ndtr(field * 1.5)  # bilinear interpolation shrinks the spread to 2/3 on average
-
-    def _upsampled(self, noise, cell: float) -> Tensor:
-        b, h, w = self.shape
-        shape = (b, 1, int(h / cell) + 2, int(w / cell) + 2)
-        nodes = noise(shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)
-        return F.interpolate(nodes, size=(h, w), mode="bilinear", align_corners=False)[:, 0]
 
     def _rand(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator, dtype=self.like.dtype, device=self.like.device)

@@ -1,0 +1,146 @@
+"""Optimisation of image translation: two generators against two discriminators, with checkpoints of both."""
+
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from config import Experiment, TransferConfig
+from model.discriminator import PatchDiscriminator
+from model.transfer import Generator
+from training.loop import AveragedWeights, StepLosses, Steps
+from training.prefetch import step_generator
+from training.transfer_losses import ImagePool
+from util.run_folder import RunFolder
+
+JUDGES = "discriminator/"
+"""What the names of discriminators' loss terms start with; all other terms are the generators'."""
+
+
+@dataclass(frozen=True)
+class TransferNetworks:
+    """The networks of both directions."""
+
+    to_real: Generator
+    """Rendered -> real appearance: the one that is used afterwards."""
+    to_rendered: Generator
+    """Back."""
+    judge_real: PatchDiscriminator
+    """Tells real crops from translated rendered ones."""
+    judge_rendered: PatchDiscriminator
+    """Tells rendered crops from translated real ones."""
+
+    @staticmethod
+    def new(config: TransferConfig, device: torch.device, start: Generator | None = None) -> "TransferNetworks":
+        """Drawn anew, but for `start`, a rendered-to-real generator to go on with: the other one has its size."""
+        to_real = start or Generator(config.filters, config.blocks)
+        networks = (
+            to_real,
+            Generator(to_real.filters, to_real.blocks),
+            PatchDiscriminator(config.discriminator_filters),
+            PatchDiscriminator(config.discriminator_filters),
+        )
+        placed = [network.train().to(device, memory_format=torch.channels_last) for network in networks]  # type: ignore[call-overload]
+        return TransferNetworks(*placed)
+
+    @property
+    def generators(self) -> tuple[Generator, Generator]:
+        """Both generators."""
+        return self.to_real, self.to_rendered
+
+    @property
+    def judges(self) -> tuple[PatchDiscriminator, PatchDiscriminator]:
+        """Both discriminators."""
+        return self.judge_real, self.judge_rendered
+
+    def all(self) -> dict[str, nn.Module]:
+        """The four by name."""
+        return {name: getattr(self, name) for name in ("to_real", "to_rendered", "judge_real", "judge_rendered")}
+
+
+class TransferLoop(Steps):
+    """Trains the four, from a run folder's last checkpoint on, if there is one to resume."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        fabric: Fabric,
+        networks: TransferNetworks,
+        folder: RunFolder,
+        resume: bool = False,
+    ) -> None:
+        super().__init__(experiment, folder)
+        self.networks, self.device = networks, fabric.device
+        config = experiment.transfer
+        self.optimizers = [
+            torch.optim.Adam(
+                chain.from_iterable(network.parameters() for network in pair),
+                lr=config.learning_rate,
+                betas=config.betas,
+                fused=True,
+            )
+            for pair in (networks.generators, networks.judges)
+        ]
+        self.pools = {"real": ImagePool(config.pool), "rendered": ImagePool(config.pool)}
+        self.averaged = AveragedWeights(networks.to_real, config.average)
+        if resume:
+            self._load()
+        self.writer = folder.tensorboard(self.step if resume else None)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: constant, then falling linearly to 0."""
+        config, steps = self.experiment.transfer, self.config.steps
+        falling = max(steps * (1 - config.constant_share), 1e-9)
+        return config.learning_rate * min(1.0, (steps - step) / falling)
+
+    def averaged_generator(self) -> Generator:
+        """A copy of the rendered-to-real generator with averaged weights, ready for use."""
+        size = self.size
+        generator = Generator(size["filters"], size["blocks"]).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator.load_state_dict(self.averaged.state)
+        return generator.eval().requires_grad_(False)
+
+    @property
+    def size(self) -> dict[str, int]:
+        """What the header of the generator's file says of it."""
+        return {"filters": self.networks.to_real.filters, "blocks": self.networks.to_real.blocks}
+
+    def check(self, judge: object) -> None:
+        """Write the last checkpoint; there is no best one, since no loss of such a game says how good it is."""
+        self.folder.save_last(self.averaged.state, {"generator": self.size}, self._state())
+
+    def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
+        rate = self.rate(step)
+        terms = losses(step, step_generator(self.experiment.seed, step))
+        total = self._finite_sum(terms, step, "--transfer.learning-rate")
+        of_judges = [value for name, value in terms.items() if name.startswith(JUDGES)]
+        of_generators = [value for name, value in terms.items() if not name.startswith(JUDGES)]
+        for optimizer, group in zip(self.optimizers, (of_generators, of_judges), strict=True):
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(group).sum().backward()
+            optimizer.step()
+        self.averaged.update(self.networks.to_real, step)
+        return terms, total, {"rate": rate}
+
+    def _state(self) -> dict:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "networks": {name: network.state_dict() for name, network in self.networks.all().items()},
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "pools": {name: pool.state() for name, pool in self.pools.items()},
+        }
+
+    def _load(self) -> None:
+        state = self.folder.load_last()
+        for name, network in self.networks.all().items():
+            network.load_state_dict(state["networks"][name])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        for name, pool in self.pools.items():
+            pool.load(state["pools"][name], self.device)
+        self.averaged.state = {name: value.to(self.device) for name, value in state["weights"].items()}
+        self.step, self.seconds = state["step"], state["seconds"]

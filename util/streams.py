@@ -1,0 +1,15 @@
+"""Generators of random numbers, one for each purpose, that have nothing in common."""
+
+import hashlib
+
+import torch
+
+
+def stream(*names: int | str) -> torch.Generator:
+    """The CPU generator of these names (a seed, a purpose, a step, ...): the same every time, unlike any other's.
+
+    The names are hashed, since a CPU generator of torch takes no notice of a seed's upper 32 bits: seeds made of a high
+    and a low half would all give the numbers of the low one.
+    """
+    digest = hashlib.blake2b(repr(names).encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
