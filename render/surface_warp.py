@@ -236,8 +236,9 @@ def _to_triangles(t: wp.array(dtype=lanes), p: wp.vec3):
     normal_z = wp.cw_mul(t[3], t[7]) - wp.cw_mul(t[4], t[6])
     area = _dot(normal_x, normal_y, normal_z, normal_x, normal_y, normal_z)
     height = _dot(x, y, z, normal_x, normal_y, normal_z)
-    b = wp.cw_mul(cc, at_b) - wp.cw_mul(bc, at_c)
-    c = wp.cw_mul(bb, at_c) - wp.cw_mul(bc, at_b)
+    # As triple products: from the dot products above, a narrow triangle's would be lost in rounding.
+    b = _triple(x, y, z, t[6], t[7], t[8], normal_x, normal_y, normal_z)
+    c = _triple(t[3], t[4], t[5], x, y, z, normal_x, normal_y, normal_z)
     outside = wp.max(wp.max(-b, -c), wp.max(b + c - area, SLIVER * wp.cw_mul(bb, cc) - area))
     to_plane = wp.cw_div(wp.cw_mul(height, height), area) + FAR * wp.max(outside, lanes(0.0))
     nearest = wp.min(wp.min(to_b, to_c), wp.min(from_b_to_c, to_plane))
@@ -257,6 +258,17 @@ def _to_edge(x: lanes, y: lanes, z: lanes, edge_x: lanes, edge_y: lanes, edge_z:
 @wp.func
 def _dot(x: lanes, y: lanes, z: lanes, to_x: lanes, to_y: lanes, to_z: lanes):
     return wp.cw_mul(x, to_x) + wp.cw_mul(y, to_y) + wp.cw_mul(z, to_z)
+
+
+@wp.func
+def _triple(
+    x: lanes, y: lanes, z: lanes, by_x: lanes, by_y: lanes, by_z: lanes, to_x: lanes, to_y: lanes, to_z: lanes
+):
+    """Dot products of a cross product with a third vector."""
+    cross_x = wp.cw_mul(y, by_z) - wp.cw_mul(z, by_y)
+    cross_y = wp.cw_mul(z, by_x) - wp.cw_mul(x, by_z)
+    cross_z = wp.cw_mul(x, by_y) - wp.cw_mul(y, by_x)
+    return _dot(cross_x, cross_y, cross_z, to_x, to_y, to_z)
 
 
 @wp.func

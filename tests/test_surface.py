@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from torch import Tensor
 
 from render.hand_layer import HandLayer
@@ -96,6 +96,7 @@ def test_parts_are_measured_to_their_own_triangles(
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=0, flat=0.078125, size=0.003)  # narrow triangles, which rounding once made near
 @given(seed=st.integers(0, 10**6), flat=st.floats(0, 1), size=st.sampled_from((0.003, 1.0, 300.0)))
 def test_kernel_and_twin_agree_on_any_triangles(seed: int, flat: float, size: float) -> None:
     # Soups of triangles of one to three blocks, `flat` ones as well: towards lines, and some of them points.
