@@ -261,9 +261,7 @@ def _dot(x: lanes, y: lanes, z: lanes, to_x: lanes, to_y: lanes, to_z: lanes):
 
 
 @wp.func
-def _triple(
-    x: lanes, y: lanes, z: lanes, by_x: lanes, by_y: lanes, by_z: lanes, to_x: lanes, to_y: lanes, to_z: lanes
-):
+def _triple(x: lanes, y: lanes, z: lanes, by_x: lanes, by_y: lanes, by_z: lanes, to_x: lanes, to_y: lanes, to_z: lanes):
     """Dot products of a cross product with a third vector."""
     cross_x = wp.cw_mul(y, by_z) - wp.cw_mul(z, by_y)
     cross_y = wp.cw_mul(z, by_x) - wp.cw_mul(x, by_z)

@@ -1,8 +1,7 @@
 """Rendered hands of the training steps, drawn ahead in processes of their own where that is asked for.
 
-Poses are drawn for several steps at once, since drawing a few costs nearly as much as drawing many; images are
-rendered step by step. What a step gets depends on the seed and its number alone: not on where training started, nor on
-who draws.
+Hands are drawn for several steps at once, since drawing a few costs nearly as much as drawing many. What a step gets
+depends on the seed and its number alone: not on where training started, nor on who draws.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from dataloader.sample import HandSample
 from util.streams import stream
 
 BLOCK = 128
-"""Hands whose poses are drawn at once, or a step's where a step has more."""
+"""Hands drawn at once, or a step's where a step has more."""
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -35,17 +34,10 @@ class RenderedSteps(Dataset):
         self.blocks = range(start // self.steps, -(-stop // self.steps))
 
     def __getitem__(self, block: int) -> list[HandSample]:
-        return list(self.samples(block))
-
-    def samples(self, block: int) -> Iterator[HandSample]:
-        """A block's batches, each rendered when it is asked for."""
         first = block * self.steps
-        poses = stream("poses of rendered hands", self.seed, block)
-        hands = self.rendered.sampler.sample(self.steps * self.batch, poses)
-        for step in range(max(first, self.start), min(first + self.steps, self.stop)):
-            at = (step - first) * self.batch
-            images = stream("images of rendered hands", self.seed, step)
-            yield self.rendered.images(hands[at : at + self.batch], images)
+        hands = self.rendered.batch(self.steps * self.batch, stream("rendered hands", self.seed, block))
+        wanted = range(max(first, self.start), min(first + self.steps, self.stop))
+        return [hands.select(torch.arange(self.batch) + (step - first) * self.batch) for step in wanted]
 
 
 def rendered_steps(
@@ -58,7 +50,7 @@ def rendered_steps(
     workers = experiment.optim.workers
     steps = RenderedSteps(rendered, batch, experiment.seed, start, stop)
     if not workers:
-        samples = chain.from_iterable(map(steps.samples, steps.blocks))
+        samples = chain.from_iterable(map(steps.__getitem__, steps.blocks))
         return map(HandSample.pin_memory, samples) if pinned else samples
     # spawn: a forked child would inherit torch's threads and a CUDA context in whatever state they are in
     loader = DataLoader(
