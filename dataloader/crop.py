@@ -106,6 +106,19 @@ class HandCrop:
             self.crop_from_image[indices],
         )
 
+    def joined(self, other: "HandCrop") -> "HandCrop":
+        """Two batches of crops as one."""
+        return HandCrop(
+            torch.cat([self.depth, other.depth]),
+            Camera(
+                torch.cat([self.camera.focal, other.camera.focal]),
+                torch.cat([self.camera.principal, other.camera.principal]),
+            ),
+            torch.cat([self.centre_mm, other.centre_mm]),
+            torch.cat([self.cube_mm, other.cube_mm]),
+            torch.cat([self.crop_from_image, other.crop_from_image]),
+        )
+
     def to(self, target: torch.device | torch.dtype) -> "HandCrop":
         """On another device or in another precision."""
         return self.each(partial(moved, target=target))

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from config import Experiment
 from dataloader.augment import Augmentation
-from dataloader.camera import Camera
 from dataloader.crop import HandCrop
 from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
@@ -117,20 +116,6 @@ class SelfSupervision:
         return start + (1 - start) * progress
 
 
-def joined(first: HandCrop, second: HandCrop) -> HandCrop:
-    """Two batches of crops as one."""
-    return HandCrop(
-        torch.cat([first.depth, second.depth]),
-        Camera(
-            torch.cat([first.camera.focal, second.camera.focal]),
-            torch.cat([first.camera.principal, second.camera.principal]),
-        ),
-        torch.cat([first.centre_mm, second.centre_mm]),
-        torch.cat([first.cube_mm, second.cube_mm]),
-        torch.cat([first.crop_from_image, second.crop_from_image]),
-    )
-
-
 def self_supervise(
     experiment: Experiment, loop: Loop, layer: HandLayer, rendered: RenderedHands, frames: FrameStore
 ) -> None:
@@ -155,7 +140,7 @@ def self_supervise(
         sample = translation(next(batches))
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
         real = train.batch(chosen, generator, augment).to(device)
-        outputs = loop.wrapped(joined(sample.crop, real.crop))
+        outputs = loop.wrapped(sample.crop.joined(real.crop))
         of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)
         terms = terms_of.rendered_terms(sample, of_rendered)
         unlabelled = terms_of.unlabelled_terms(real.crop, of_real, step, generator)
