@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class AveragedWeights:
         torch._foreach_lerp_([mean for mean, _ in floating], [new for _, new in floating], 1 - decay)
 
 
-class Steps:
+class Steps(ABC):
     """What a phase does whatever it trains: takes its steps one after another, logs, checks, keeps time.
 
     A kind of loop says how one step is taken (`_update`) and what a check writes (`check`).
@@ -103,13 +104,13 @@ class Steps:
                 since, at = time.perf_counter(), self.step
         self.writer.flush()
 
+    @abstractmethod
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
         """Score what is trained and write the last checkpoint."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         """Take one step; its terms, their sum, and what else is logged."""
-        raise NotImplementedError
 
     def _finite_sum(self, terms: dict[str, Tensor], step: int, option: str = "--optim.learning-rate") -> Tensor:
         """The sum of terms. Raises UserError, naming those that are not finite and the option to lower."""

@@ -33,13 +33,14 @@ from dataloader.frame import read_depth_png
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.tables import read_centres, read_named_table
+from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 from util.joints import HANDS17
 
 TITLE = "HANDS 2017"
-SIZE = (640, 480)
+SIZE = BENCHMARKS["hands17"].size
 """Width and height of every frame."""
-CAMERA: Intrinsics = (475.065948, 475.065857, 315.944855, 245.287079)
+CAMERA: Intrinsics = BENCHMARKS["hands17"].camera
 """fx, fy, cx, cy in pixels."""
 CUBE_MM = 200.0
 """Edge of the cube around a hand, unless data.cube_mm says otherwise."""

@@ -20,11 +20,12 @@ from dataloader.frame import read_depth_png
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.tables import numbers, read_centres, read_lines
+from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 
-SIZE = (320, 240)
+SIZE = BENCHMARKS["icvl"].size
 """Width and height of every frame."""
-CAMERA: Intrinsics = (240.99, 240.96, 160.0, 120.0)
+CAMERA: Intrinsics = BENCHMARKS["icvl"].camera
 """fx, fy, cx, cy in pixels; symmetric, so mirrored frames have the same."""
 CUBE_MM = 200.0
 """Edge of a hand's cube."""

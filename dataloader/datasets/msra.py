@@ -17,20 +17,21 @@ from dataloader.datasets.root import data_root
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.tables import numbers, read_centres, read_lines
+from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 
-SIZE = (320, 240)
+SIZE = BENCHMARKS["msra"].size
 """Width and height of every frame."""
-CAMERA: Intrinsics = (241.42, 241.42, 160.0, 120.0)
+CAMERA: Intrinsics = BENCHMARKS["msra"].camera
 """fx, fy, cx, cy in pixels."""
 CUBES_MM = (200.0, 200.0, 200.0, 180.0, 180.0, 180.0, 170.0, 160.0, 150.0)
 """Edge of a hand's cube, by subject."""
 POSTURES = (*map(str, range(1, 10)), "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
 """Folders of a subject, in the order of centre and parameter files."""
 JOINTS = 21
-PUBLISHED_FRAMES = (8499, 8499, 8406, 8498, 8500, 8497, 8498, 8498, 8496)
+PUBLISHED_FRAMES, _OTHER_VERSION = BENCHMARKS["msra"].part_frames
 """Frames a subject, 76,391 in all."""
-OTHER_PUBLISHED_FRAMES = 76_375
+OTHER_PUBLISHED_FRAMES = sum(_OTHER_VERSION)
 """Frames in all of the other version that circulates."""
 HEADER = struct.Struct("<6I")
 REMEDY = "unpack MSRA again"

@@ -19,20 +19,21 @@ from dataloader.frame import decode_image
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.tables import read_centres
+from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 from util.joints import NYU36_OF_MANO21, NYU36_OF_NYU14
 
-SIZE = (640, 480)
+SIZE = BENCHMARKS["nyu"].size
 """Width and height of every frame."""
-CAMERA: Intrinsics = (588.03, 587.07, 320.0, 240.0)
+CAMERA: Intrinsics = BENCHMARKS["nyu"].camera
 """fx, fy, cx, cy in pixels, of all three cameras."""
 CUBE_MM = 250.0
 """Edge of a hand's cube."""
-SECOND_SUBJECT = 2440
+SECOND_SUBJECT = BENCHMARKS["nyu"].part_frames[0][0]
 """First test frame of the second person, whose hand is smaller."""
 SECOND_CUBE = 5 / 6
 """Edge of that person's cube over the others'."""
-PUBLISHED_FRAMES = {"train": 72_757, "test": 8_252}
+PUBLISHED_FRAMES = {"train": 72_757, "test": sum(BENCHMARKS["nyu"].part_frames[0])}
 JOINTS = {"nyu14": NYU36_OF_NYU14, "mano21": NYU36_OF_MANO21}
 """Which of the 36 labelled joints a joint set takes."""
 LABELLED = 36
@@ -121,7 +122,7 @@ def read_joints(path: Path, views: tuple[int, ...]) -> np.ndarray:
     try:
         # one array of the two: each has 190 MB in the published training split
         stored = loadmat(path, variable_names=["joint_xyz"]).get("joint_xyz")
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # how scipy says that a file is of format 7.3
         raise UserError(f"{path} is in MATLAB's format 7.3 and is read in the published one, 5: {remedy}.") from error
     except Exception as error:  # scipy raises whatever a damaged file makes of its reader
         raise UserError(f"{path} cannot be read as a MATLAB file ({type(error).__name__}): {remedy}.") from error
