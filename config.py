@@ -264,7 +264,16 @@ _ALL += (
         _LADDER,
         about="the compact network on the benchmark's source: rendered hands without noise and occluders",
         phase="pretrain",
-        optim=OptimConfig(steps=5000, batch=64, first_stage_steps=2000, check_every=1000, check_frames=128),
+        optim=OptimConfig(steps=2000, batch=64, first_stage_steps=700, check_every=500, check_frames=128),
+    ),
+    replace(
+        _LADDER,
+        name="ladder-adapt",
+        about="goes on with ladder-pretrain, on its source as it is or, with --transfer-net, translated",
+        phase="pretrain",
+        optim=OptimConfig(
+            steps=800, batch=64, learning_rate=1e-3, warmup=50, average=0.995, check_every=400, check_frames=128
+        ),
     ),
     replace(
         _LADDER,
@@ -284,7 +293,7 @@ _ALL += (
         name="ladder-supervised",
         about="full supervision on the benchmark's target frames, images as many as the source's pre-training saw",
         source="labelled",
-        optim=OptimConfig(steps=5000, real_batch=64, check_every=1000),
+        optim=OptimConfig(steps=2800, real_batch=64, check_every=700),
     ),
 )
 

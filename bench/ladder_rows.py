@@ -46,30 +46,31 @@ def _test(pretrained: str, *words: str) -> Run:
 
 
 def _self(*words: str) -> Run:
-    weights = {"--load-model": "pretrain-consistent", "--transfer-net": "transfer-consistent"}
+    weights = {"--load-model": "adapt-consistent", "--transfer-net": "transfer-consistent"}
     return Run("ladder-self", words, weights)
 
 
 RUNS: dict[str, Run] = {
-    "pretrain-clean": Run("ladder-pretrain"),
-    "transfer-plain": Run("ladder-transfer", PLAIN, {"--transfer.reader": "pretrain-clean"}, shared=True),
-    "transfer-consistent": Run("ladder-transfer", (), {"--transfer.reader": "pretrain-clean"}, shared=True),
-    "pretrain-plain": Run("ladder-pretrain", (), {"--transfer-net": "transfer-plain"}),
-    "pretrain-consistent": Run("ladder-pretrain", (), {"--transfer-net": "transfer-consistent"}),
+    "pretrain": Run("ladder-pretrain"),
+    "transfer-plain": Run("ladder-transfer", PLAIN, {"--transfer.reader": "pretrain"}, shared=True),
+    "transfer-consistent": Run("ladder-transfer", (), {"--transfer.reader": "pretrain"}, shared=True),
+    "adapt-clean": Run("ladder-adapt", (), {"--load-model": "pretrain"}),
+    "adapt-plain": Run("ladder-adapt", (), {"--load-model": "pretrain", "--transfer-net": "transfer-plain"}),
+    "adapt-consistent": Run("ladder-adapt", (), {"--load-model": "pretrain", "--transfer-net": "transfer-consistent"}),
 }
 """Runs that rows share, by name."""
 
 ROWS: dict[str, Row] = {
-    "synthetic": Row("synthetic only", _test("pretrain-clean", *ONE_STAGE)),
-    "cyclegan": Row("+ CycleGAN", _test("pretrain-plain", *ONE_STAGE)),
-    "consistent": Row("+ Consis-CycleGAN", _test("pretrain-consistent", *ONE_STAGE)),
+    "synthetic": Row("synthetic only", _test("adapt-clean", *ONE_STAGE)),
+    "cyclegan": Row("+ CycleGAN", _test("adapt-plain", *ONE_STAGE)),
+    "consistent": Row("+ Consis-CycleGAN", _test("adapt-consistent", *ONE_STAGE)),
     "self": Row("+ self-supervision, no parts", _self(*NO_PARTS, *NO_TO_MODEL, *NO_TO_PIXEL, *ONE_STAGE)),
     "parts": Row("+ parts", _self(*NO_TO_MODEL, *NO_TO_PIXEL, *ONE_STAGE)),
     "to-model": Row("+ pixel to model", _self(*NO_TO_PIXEL, *ONE_STAGE)),
     "both-ways": Row("+ model to pixel", _self(*ONE_STAGE)),
     "stage-2": Row("+ stage 2", _self()),
-    "synthetic-2": Row("synthetic only, two stages", _test("pretrain-clean")),
-    "consistent-2": Row("+ Consis-CycleGAN, two stages", _test("pretrain-consistent")),
+    "synthetic-2": Row("synthetic only, two stages", _test("adapt-clean")),
+    "consistent-2": Row("+ Consis-CycleGAN, two stages", _test("adapt-consistent")),
     "awr": Row(
         "supervised, pixel branch alone (AWR)",
         Run("ladder-supervised", ("--supervised.branches", "pixel", *ONE_STAGE)),

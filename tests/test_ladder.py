@@ -49,12 +49,12 @@ def test_every_row_is_a_command(tmp_path):
     assert {experiment.phase for experiment in known.values()} == {"pretrain", "transfer", "train", "test"}
     assert known["awr"].source == known["supervised"].source == "labelled"
     assert known["awr"].supervised.branches == "pixel" and known["supervised"].supervised.branches == "both"
-    assert known["transfer-consistent"].seed == 0 and known["pretrain-consistent"].seed == 3
+    assert known["transfer-consistent"].seed == 0 and known["adapt-consistent"].seed == 3
     plain, consistent = known["transfer-plain"].transfer, known["transfer-consistent"].transfer
     assert plain.silhouette == plain.depth == plain.joints == plain.features == 0
-    assert consistent.reader == plain.reader == tmp_path / "seed-0" / "pretrain-clean" / "last.safetensors"
+    assert consistent.reader == plain.reader == tmp_path / "seed-0" / "pretrain" / "last.safetensors"
     assert known["stage-2"].transfer_net == tmp_path / "seed-0" / "transfer-consistent" / "last.safetensors"
-    assert known["pretrain-clean"].transfer_net is None
+    assert known["adapt-clean"].transfer_net is None
 
 
 def test_each_row_adds_one_thing():
@@ -80,8 +80,8 @@ def launch_of(name: str) -> Experiment:
 def test_what_a_row_needs_comes_before_it():
     steps = list(dict.fromkeys(chain("stage-2", 1)))
     assert steps[-1] == ("stage-2", 1)
-    assert steps.index(("pretrain-clean", 0)) < steps.index(("transfer-consistent", 0))
-    assert steps.index(("transfer-consistent", 0)) < steps.index(("pretrain-consistent", 1))
+    assert steps.index(("pretrain", 0)) < steps.index(("transfer-consistent", 0))
+    assert steps.index(("transfer-consistent", 0)) < steps.index(("adapt-consistent", 1))
     with pytest.raises(UserError, match="choose synthetic"):
         list(chain("synthetics", 0))
 
@@ -125,7 +125,7 @@ def test_a_finished_row_is_not_run_again(climbed, monkeypatch, capsys):
     main(options(climbed.results.parent, climbed.document, "--rows", "synthetic", "awr"))
     assert capsys.readouterr().out.count("finished before") == 2
     assert climbed.results.read_text() == before
-    climbed.run("pretrain-clean", 0)  # nor is what rows share
+    climbed.run("pretrain", 0)  # nor is what rows share
 
 
 def test_an_interrupted_row_goes_on(climbed, monkeypatch):
