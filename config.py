@@ -178,6 +178,8 @@ class Experiment:
     """Pre-training that the phase train does first when there are no weights to start from."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimisation."""
+    pictured: int = 12
+    """Test frames in the run folder's pictures; they are spread over all."""
 
 
 _SMOKE_OPTIM = OptimConfig(
@@ -189,7 +191,7 @@ _SMOKE_NETWORK = NetworkConfig(
 _REAL_OPTIM = OptimConfig(
     steps=1000, batch=16, real_batch=32, learning_rate=8e-4, warmup=100, average=0.99, check_every=200
 )
-_TRANSFER_OPTIM = OptimConfig(steps=1500, batch=4, real_batch=4, log_every=50, check_every=250)
+_TRANSFER_OPTIM = OptimConfig(steps=1500, batch=8, real_batch=8, log_every=50, check_every=250)
 
 _ALL = (
     Experiment(
@@ -217,7 +219,8 @@ _ALL = (
             filters=4, blocks=1, discriminator_filters=4, reader=WEIGHTS / "compact.safetensors", truth_frames=8
         ),
         benchmark=BenchmarkConfig(train_frames=24, test_frames=8),
-        unlabelled=UnlabelledConfig(points=128),
+        augment=AugmentConfig(discs=2),
+        unlabelled=UnlabelledConfig(points=128, teacher_pixel=1.0, teacher_surface=1.0),
         first=_SMOKE_OPTIM,
         optim=_SMOKE_OPTIM,
     ),
@@ -272,7 +275,7 @@ _ALL += (
         about="goes on with ladder-pretrain, on its source as it is or, with --transfer-net, translated",
         phase="pretrain",
         optim=OptimConfig(
-            steps=800, batch=64, learning_rate=1e-3, warmup=50, average=0.995, check_every=400, check_frames=128
+            steps=600, batch=64, learning_rate=1e-3, warmup=50, average=0.995, check_every=300, check_frames=128
         ),
     ),
     replace(
@@ -280,7 +283,7 @@ _ALL += (
         name="ladder-transfer",
         about="image translation from the benchmark's source to its target frames",
         phase="transfer",
-        optim=replace(_TRANSFER_OPTIM, steps=3000),
+        optim=_TRANSFER_OPTIM,
     ),
     replace(
         _LADDER,
@@ -293,7 +296,7 @@ _ALL += (
         name="ladder-supervised",
         about="full supervision on the benchmark's target frames, images as many as the source's pre-training saw",
         source="labelled",
-        optim=OptimConfig(steps=2800, real_batch=64, check_every=700),
+        optim=OptimConfig(steps=2600, real_batch=64, check_every=650),
     ),
 )
 
@@ -343,7 +346,19 @@ def _published(
         data=DataConfig(name=name),
         supervised=SupervisedConfig(maps=1.0, rotations=0.0, shape=1000.0),
         unlabelled=_PUBLISHED_LOSSES,
-        transfer=TransferConfig(filters=64, blocks=9, discriminator_filters=64, average=0.0),
+        transfer=TransferConfig(
+            generator="residual",
+            filters=64,
+            blocks=9,
+            discriminator_filters=64,
+            discriminator_layers=3,
+            detail=0.0,
+            spectral=False,
+            matching=0.0,
+            learning_rate=2e-4,
+            discriminator_rate=1.0,
+            average=0.0,
+        ),
         first=replace(optim, steps=100_000, decay_every=40_000),
         optim=replace(optim, steps=epochs * epoch, decay_every=decay * epoch),
     )

@@ -17,11 +17,11 @@ class OpticsConfig:
     """Multi-path: share of the light that comes by way of the surroundings, and pulls depth towards theirs."""
     stray_px: float = 6.0
     """Spread of that light."""
-    grazing: tuple[float, float] = (0.3, 1.0)
+    grazing: tuple[float, float] = (0.0, 0.2)
     """Share of the pixels lost where a surface is seen at an angle past the second of grazing_deg."""
     grazing_deg: tuple[float, float] = (50.0, 78.0)
     """Angles at which such losses begin and are complete."""
-    flying: tuple[float, float] = (0.05, 0.5)
+    flying: tuple[float, float] = (0.0, 0.1)
     """Share of the pixels along depth edges that read something between the two surfaces."""
     flying_mm: float = 70.0
     """How far behind the nearer surface such a reading lies at most."""
@@ -70,10 +70,10 @@ class BenchmarkConfig(DemoConfig):
     """Forearms: longer and slimmer than any of pre-training's, bare or in sleeves."""
     sensor: StructuredLightConfig = field(
         default_factory=lambda: StructuredLightConfig(
-            steps_per_px=5.0, error_px=0.3, window_px=5, block_px=4, gradient_limit=0.45, failing=0.03
+            steps_per_px=25.0, error_px=0.04, window_px=3, block_px=6, gradient_limit=0.6, failing=0.01
         )
     )
-    """How the sensor works and errs: coarser steps, more losses than the demo's."""
+    """How the sensor works and errs: finer steps than the demo's, blocks that fail as a whole."""
     optics: OpticsConfig = field(default_factory=OpticsConfig)
     """What its optics add."""
     dark: DarkConfig = field(default_factory=DarkConfig)

@@ -19,6 +19,10 @@ class AugmentConfig:
     """Largest shift of the crop's centre along each axis."""
     cube_factor: tuple[float, float] = (0.8, 1.2)
     """Range of the factor on the cube's edges."""
+    discs: int = 0
+    """Largest number of discs cut out of what a network sees of a crop (self-supervision); published 0."""
+    disc_radius: float = 0.2
+    """Their largest radius, half crops."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ class UnlabelledConfig:
     """Pose unlike those of rendered hands (Mahalanobis); published 0."""
     shape_prior: float = 0.02
     """Mean squared shape coefficient; published 0."""
+    teacher_pixel: float = 0.0
+    """Pixel branch towards what averaged weights see in the crop before its augmentation; published 0."""
+    teacher_surface: float = 0.0
+    """Model branch's surface towards the same; published 0."""
     teach_maps: float = 1.0
     """Stage 2 teaches stage 1: maps; published 1."""
     teach_pixel: float = 50.0

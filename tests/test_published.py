@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench.reference_weights import seeded
 from config import COMPACT, FULL, NetworkConfig
+from model.generator import ResidualGenerator
 from model.network import DualBranchNetwork
-from model.transfer import Generator
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from tests.shared import REFERENCE, needs_reference
@@ -83,7 +83,7 @@ def test_names_and_shapes_are_those_of_our_network_and_name_it(config: NetworkCo
 def test_names_and_shapes_are_those_of_our_generator_and_tell_its_size(size: GeneratorSize):
     shapes = generator_shapes(size)
     with torch.device("meta"):
-        assert shapes == shapes_of(Generator(*size).state_dict())
+        assert shapes == shapes_of(ResidualGenerator(*size[:2]).state_dict())
     assert kind_of(shapes) == "generator" and generator_of(shapes) == size
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bench.reference_weights import seeded_state
-from model.transfer import Generator, load_generator
+from model.generator import ResidualGenerator
+from model.transfer import load_generator
 from tests.shared import REFERENCE, needs_reference
 from util.checkpoint import load_weights, save_weights
 from util.convert import convert
@@ -26,7 +27,7 @@ def test_agrees_with_the_published_implementation(tmp_path: Path):
 
 
 def test_a_small_one_learns_and_keeps_to_the_range_of_depth():
-    generator = Generator(filters=4, blocks=2)
+    generator = ResidualGenerator(filters=4, blocks=2)
     image = 2 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
     translated = generator(image)
     assert translated.shape == image.shape and translated.abs().max() <= 1
@@ -36,7 +37,7 @@ def test_a_small_one_learns_and_keeps_to_the_range_of_depth():
 
 
 def test_comes_back_from_both_kinds_of_file(tmp_path: Path):
-    generator = Generator(filters=4, blocks=2)
+    generator = ResidualGenerator(filters=4, blocks=2)
     save_weights(tmp_path / "a.safetensors", generator.state_dict(), {"generator": {"filters": 4, "blocks": 2}})
     checkpoint = convert(tmp_path / "a.safetensors", tmp_path / "b.pth")
     assert "image-translation generator, 2 residual blocks, 4 filters" in checkpoint.about()
@@ -48,7 +49,7 @@ def test_comes_back_from_both_kinds_of_file(tmp_path: Path):
 
 
 def test_a_file_of_ours_with_other_tensors_or_settings_is_refused(tmp_path: Path):
-    state = Generator(filters=4, blocks=2).state_dict()
+    state = ResidualGenerator(filters=4, blocks=2).state_dict()
     path = tmp_path / "a.safetensors"
     cases: tuple[tuple[object, str], ...] = (
         ({"filters": 4, "blocks": 3}, "lack model.12.conv_block.1.bias"),

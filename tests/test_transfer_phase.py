@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 
 from config import EXPERIMENTS, WEIGHTS, DataConfig, Experiment
 from dataloader.crop import FOREGROUND_BELOW
-from model.transfer import Generator, anchored_to, load_generator, translate
+from model.generator import ResidualGenerator
+from model.transfer import anchored_to, load_generator, translate
 from training.run import run
 from training.setup import make_fabric, make_rendered
 from training.transfer_loop import TransferLoop, TransferNetworks
@@ -108,7 +109,7 @@ def test_the_rate_is_constant_and_then_falls_to_nothing(tmp_path: Path) -> None:
 
 def test_a_translation_has_exact_background_and_its_sources_depth() -> None:
     torch.manual_seed(0)
-    generator = Generator(4, 1)
+    generator = ResidualGenerator(4, 1)
     source = torch.ones(2, 1, 32, 32)
     source[0, :, 8:20, 8:20], source[1, :, 8:20, 8:20] = 0.3, -0.4
     answer = torch.where(source < 1, 0.2, 0.992)
@@ -171,7 +172,7 @@ def test_refusals(finished: Path, tmp_path: Path) -> None:
     pretrain = replace(TINY, phase="pretrain")
     odd = replace(pretrain.rendered, size=126)
     save_weights(
-        tmp_path / "other.safetensors", Generator(4, 2).state_dict(), {"generator": {"filters": 4, "blocks": 3}}
+        tmp_path / "other.safetensors", ResidualGenerator(4, 2).state_dict(), {"generator": {"filters": 4, "blocks": 3}}
     )
     cases: tuple[tuple[Experiment, str], ...] = (
         (with_transfer(reader=None), "--transfer.reader"),

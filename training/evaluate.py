@@ -20,7 +20,6 @@ from util.predictions import write_predictions
 from util.run_folder import RunFolder
 
 TABLE = ("mean_mm", "surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "tips_outside_mm")
-PICTURED = 12
 
 
 def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> dict:
@@ -30,11 +29,11 @@ def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> 
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     store = load_frames(experiment, "test")
-    return {"after": score_and_show(network, store, layer, folder, "after")}
+    return {"after": score_and_show(network, store, layer, folder, "after", experiment.pictured)}
 
 
 def score_and_show(
-    network: DualBranchNetwork, store: FrameStore, layer: HandLayer, folder: RunFolder, name: str
+    network: DualBranchNetwork, store: FrameStore, layer: HandLayer, folder: RunFolder, name: str, pictured: int
 ) -> dict[str, dict]:
     """Measures of a network on a store; pictures of some frames and all predicted joints go into the run folder.
 
@@ -42,9 +41,9 @@ def score_and_show(
     """
     predictions: dict[str, torch.Tensor] = {}
     scores = score_frames(network, store, layer, predictions=predictions)
-    chosen = torch.linspace(0, len(store) - 1, min(PICTURED, len(store))).long()
-    picture = outputs_picture(network, store.batch(chosen), PICTURED)
-    write_png(folder.pictures / f"{name}.png", picture)
+    if pictured > 0:
+        chosen = torch.linspace(0, len(store) - 1, min(pictured, len(store))).long()
+        write_png(folder.pictures / f"{name}.png", outputs_picture(network, store.batch(chosen), pictured))
     fx, fy, cx, cy = (float(number) for number in store.cameras[0])
     for branch, joints_mm in predictions.items():
         for kind in ("uvd", "xyz"):

@@ -56,7 +56,7 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     network, layer = make_network(experiment, fabric, load_model)
     rendered = make_rendered(experiment)
     kept = read_json(folder.results_file) if resume and folder.results_file.is_file() else {}
-    before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before")
+    before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before", experiment.pictured)
     folder.write_results({"before": before})
     loop = Loop(experiment, fabric, network, folder, resume)
     if experiment.source == "labelled":
@@ -64,7 +64,7 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     else:
         self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():
-        after = score_and_show(network, held_out, layer, folder, "after")
+        after = score_and_show(network, held_out, layer, folder, "after", experiment.pictured)
     return {
         "before": before,
         "after": after,

@@ -21,6 +21,7 @@ from training.prefetch import rendered_steps
 from training.show import show_outputs
 from training.sources import held_out_split
 from training.supervised import supervised_terms
+from training.teacher import taught_batch, teacher_terms, with_discs_cut_out
 from training.translation import Translation
 from training.two_stage import teaching_terms
 from training.unlabelled import (
@@ -128,6 +129,7 @@ def self_supervise(
     device = loop.fabric.device
     translation = Translation.of(experiment, loop.fabric)
     augment = Augmentation(experiment.augment)
+    taught = max(experiment.unlabelled.teacher_pixel, experiment.unlabelled.teacher_surface) > 0
     terms_of = SelfSupervision(experiment, layer, rendered)
     train, checked = held_out_split(frames, optim.check_frames)
     batch = optim.batch + (optim.real_batch if experiment.source == "rendered" else 0)
@@ -139,11 +141,18 @@ def self_supervise(
             return terms_of.rendered_terms(sample, loop.wrapped(sample.crop))
         sample = translation(next(batches))
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
-        real = train.batch(chosen, generator, augment).to(device)
-        outputs = loop.wrapped(sample.crop.joined(real.crop))
+        if taught:
+            with loop.averaged_weights() as teacher:
+                real, sure = taught_batch(teacher, train, chosen, generator, augment, device)
+        else:
+            real, sure = train.batch(chosen, generator, augment).to(device), None
+        seen = real.crop.with_depth(with_discs_cut_out(real.crop.depth, experiment.augment, generator))
+        outputs = loop.wrapped(sample.crop.joined(seen))
         of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)
         terms = terms_of.rendered_terms(sample, of_rendered)
         unlabelled = terms_of.unlabelled_terms(real.crop, of_real, step, generator)
+        if sure is not None:
+            unlabelled |= teacher_terms(real, sure, of_real[-1])
         return terms | terms_of.weighted(unlabelled, step)
 
     def judge(network: nn.Module, step: int) -> float:

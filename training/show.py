@@ -10,14 +10,21 @@ from dataloader.sample import HandSample
 from model.network import StageOutput
 from render.spheres import HandSpheres
 from training.branches import render_model
-from util.draw import Picture, depth_picture, draw_skeleton, grid, part_picture, shaded_picture
+from util.draw import PAGE, Picture, depth_picture, draw_skeleton, draw_text, grid, part_picture, shaded_picture
 
 COLUMNS = ("input", "pixel joints", "model joints", "model render", "parts")
+ROWS = 16
+"""Rows of a picture before crops stand side by side."""
+NAME = 36
+"""Letters of a frame's name that fit on its crop, from its end."""
 
 
 @torch.no_grad()
 def outputs_picture(network: nn.Module, sample: HandSample, most: int = 8, zoom: int = 2) -> Picture:
-    """One row a crop: input, joints of both branches over it, the model branch's hand, part labels; last stage."""
+    """Input with the frame's name, joints of both branches over it, the model branch's hand, part labels; last stage.
+
+    One row a crop; where that makes more than ROWS, as many crops side by side as it takes.
+    """
     device = next(network.parameters()).device
     sample = sample.select(torch.arange(min(most, len(sample)))).to(device)
     output: StageOutput = network(sample.crop)[-1]
@@ -28,14 +35,18 @@ def outputs_picture(network: nn.Module, sample: HandSample, most: int = 8, zoom:
     cells: list[np.ndarray] = []
     for i in range(len(sample)):
         image = depth_picture(crop.depth[i, 0], zoom)
+        named = image.copy()
+        if sample.frames:
+            draw_text(named, sample.frames[i][-NAME:], (4, 12), 0.35, PAGE)
         cells += [
-            image,
+            named,
             draw_skeleton(image, output.pixel_uvd[i]),
             draw_skeleton(image, model_uvd[i]),
             shaded_picture(rendered[i, 0], zoom),
             part_picture(labels[i], zoom),
         ]
-    return grid(cells, len(COLUMNS), titles=COLUMNS)
+    across = -(-len(sample) // ROWS)
+    return grid(cells, across * len(COLUMNS), titles=across * COLUMNS)
 
 
 def part_labels(sample: HandSample, output: StageOutput, spheres: HandSpheres) -> Tensor:

@@ -1,8 +1,9 @@
 """Phase transfer: Consis-CycleGAN, rendered crops made to look real without a change of the hand that they show.
 
 CycleGAN (Zhu et al., ICCV 2017) on depth crops, with the consistency that Ren et al. (TIP 2022) ask for; what stays and
-what may change is said in `training.transfer_losses`. Rendered crops come with labels, real ones without any: the
-box of a real crop's hand is that of the joints its reader sees.
+what may change is said in `training.transfer_losses`. Rendered crops come with labels, real ones without any: all that
+stands in a real crop is kept as if it was the hand, and nothing is read off it, since its reader learned from rendered
+crops alone.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from dataloader.augment import Augmentation
 from dataloader.crop import HandCrop
 from dataloader.rendered import RenderedHands
 from dataloader.store import FrameStore
-from model.transfer import Generator, load_generator, translate
+from model.generator import Generator
+from model.transfer import load_generator, translate
 from training import transfer_losses
 from training.prefetch import rendered_steps
 from training.pretrain import held_out_hands
@@ -61,15 +63,13 @@ class TransferTerms:
 
     @torch.no_grad()
     def source(self, crop: HandCrop, joints_uvd: Tensor | None, weight: float) -> Source:
-        """What consistency of weight `weight` needs to know of crops; joints_uvd: labels, where there are some."""
+        """What consistency of weight `weight` needs to know of crops; joints_uvd: labels, which real crops lack."""
         config = self.config
         if weight == 0 or not any(getattr(config, name) for name in CONSISTENCY):
             return Source(crop, None, None)
         reading = None
-        if self.reader is not None and (joints_uvd is None or any(getattr(config, name) for name in READ)):
+        if self.reader is not None and joints_uvd is not None and any(getattr(config, name) for name in READ):
             reading = self.reader(crop.depth)
-        if joints_uvd is None and reading is not None:
-            joints_uvd = reading.joints_uvd
         return Source(crop, Kept.of(crop, joints_uvd, config), reading)
 
     def consistency(self, source: Source, translated: Float[Tensor, "b 1 s s"], weight: float) -> dict[str, Tensor]:
@@ -109,8 +109,14 @@ class TransferTerms:
             depth = source.crop.depth
             translated = self.translated(there, depth)
             way: dict[str, Tensor] = {}
+            if adversarial or config.matching:
+                verdicts, found = judge.judged(translated, self.bf16)
             if adversarial:
-                way["adversarial"] = adversarial * transfer_losses.genuine(judge(translated, self.bf16))
+                way["adversarial"] = adversarial * transfer_losses.genuine(verdicts)
+            if config.matching:
+                with torch.no_grad():
+                    wanted_found = judge.judged(wanted.crop.depth, self.bf16)[1]
+                way["matching"] = config.matching * transfer_losses.matching(wanted_found, found)
             if config.cycle:
                 way["cycle"] = config.cycle * (self.translated(back, translated) - depth).abs().mean()
             if config.identity:

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from config import Experiment, TransferConfig
 from model.discriminator import PatchDiscriminator
-from model.transfer import Generator
+from model.generator import Generator
+from model.transfer import new_generator
 from training.loop import AveragedWeights, StepLosses, Steps
 from training.prefetch import step_generator
 from training.transfer_losses import ImagePool
+from util.published import GeneratorSize
 from util.run_folder import RunFolder
 
 JUDGES = "discriminator/"
@@ -35,12 +37,16 @@ class TransferNetworks:
     @staticmethod
     def new(config: TransferConfig, device: torch.device, start: Generator | None = None) -> "TransferNetworks":
         """Drawn anew, but for `start`, a rendered-to-real generator to go on with: the other one has its size."""
-        to_real = start or Generator(config.filters, config.blocks)
+        to_real = start or new_generator(GeneratorSize(config.filters, config.blocks, config.generator == "correcting"))
         networks = (
             to_real,
-            Generator(to_real.filters, to_real.blocks),
-            PatchDiscriminator(config.discriminator_filters),
-            PatchDiscriminator(config.discriminator_filters),
+            new_generator(to_real.size),
+            *(
+                PatchDiscriminator(
+                    config.discriminator_filters, config.discriminator_layers, config.detail, config.spectral
+                )
+                for _ in range(2)
+            ),
         )
         placed = [network.train().to(device, memory_format=torch.channels_last) for network in networks]  # type: ignore[call-overload]
         return TransferNetworks(*placed)
@@ -97,19 +103,13 @@ class TransferLoop(Steps):
 
     def averaged_generator(self) -> Generator:
         """A copy of the rendered-to-real generator with averaged weights, ready for use."""
-        size = self.size
-        generator = Generator(size["filters"], size["blocks"]).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator = new_generator(self.networks.to_real.size).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         generator.load_state_dict(self.averaged.state)
         return generator.eval().requires_grad_(False)
 
-    @property
-    def size(self) -> dict[str, int]:
-        """What the header of the generator's file says of it."""
-        return {"filters": self.networks.to_real.filters, "blocks": self.networks.to_real.blocks}
-
     def check(self, judge: object) -> None:
         """Write the last checkpoint; there is no best one, since no loss of such a game says how good it is."""
-        self.folder.save_last(self.averaged.state, {"generator": self.size}, self._state())
+        self.folder.save_last(self.averaged.state, {"generator": self.networks.to_real.size._asdict()}, self._state())
 
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         rate = self.rate(step)
@@ -117,8 +117,9 @@ class TransferLoop(Steps):
         total = self._finite_sum(terms, step, "--transfer.learning-rate")
         of_judges = [value for name, value in terms.items() if name.startswith(JUDGES)]
         of_generators = [value for name, value in terms.items() if not name.startswith(JUDGES)]
-        for optimizer, group in zip(self.optimizers, (of_generators, of_judges), strict=True):
-            optimizer.param_groups[0]["lr"] = rate
+        factors = 1.0, self.experiment.transfer.discriminator_rate
+        for optimizer, group, factor in zip(self.optimizers, (of_generators, of_judges), factors, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.zero_grad(set_to_none=True)
             torch.stack(group).sum().backward()
             optimizer.step()

@@ -15,7 +15,7 @@ the discriminators and the way back see to that it stays plausible.
 Lengths are in half cubes; each term is a mean over the batch, unweighted, and 0 where nothing changes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,10 +77,14 @@ def silhouette(kept: Kept, translated: Float[Tensor, "b 1 s s"]) -> Float[Tensor
 
 
 def depth(kept: Kept, translated: Float[Tensor, "b 1 s s"]) -> Float[Tensor, ""]:
-    """How far readings on the hand lie outside what noise allows; missing ones are the silhouette's business."""
+    """How far readings on the hand lie outside what noise allows, and how far their mean moves.
+
+    Missing ones are the silhouette's business.
+    """
     reads = kept.hand & (translated.detach() < FOREGROUND_BELOW)
     outside = (kept.nearest - translated).clamp_min(0) + (translated - kept.farthest).clamp_min(0)
-    return masked_mean(outside, reads).mean()
+    bias = masked_mean(translated - kept.depth, reads)
+    return (masked_mean(outside, reads) + bias.abs()).mean()
 
 
 def joints(source: Reading, translated: Reading) -> Float[Tensor, ""]:
@@ -97,6 +101,22 @@ def features(source: Reading, translated: Reading) -> Float[Tensor, ""]:
 def genuine(verdicts: Float[Tensor, "b 1 p p"]) -> Float[Tensor, ""]:
     """Least squares distance of verdicts from 1: what a generator wants of its translations."""
     return (verdicts - 1).square().mean()
+
+
+def matching(real: Sequence[Tensor], made: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """How far a discriminator's activations differ on average, and in their spread, between genuine crops and others.
+
+    A mean over layers and channels, each as a share of the layer's spread on genuine crops (feature matching: Salimans
+    et al., NIPS 2016). real, made: (b, c, h, w) of each layer; nothing is learned of `real`.
+    """
+    terms: list[Tensor] = []
+    for wanted, found in zip(real, made, strict=True):
+        (mean, spread), (its_mean, its_spread) = (
+            (x.float().mean((0, 2, 3)), x.float().var((0, 2, 3)).add(1e-8).sqrt()) for x in (wanted.detach(), found)
+        )
+        scale = spread.mean()
+        terms.append(((its_mean - mean).abs() + (its_spread - spread).abs()).mean() / scale)
+    return torch.stack(terms).mean()
 
 
 def told_apart(real: Float[Tensor, "b 1 p p"], made: Float[Tensor, "c 1 p p"]) -> Float[Tensor, ""]:

@@ -7,7 +7,8 @@ from lightning_fabric import Fabric
 
 from config import Experiment
 from dataloader.sample import HandSample
-from model.transfer import Generator, load_generator, translate
+from model.generator import Generator
+from model.transfer import load_generator, translate
 from util.errors import UserError
 
 

@@ -51,7 +51,8 @@ class Checkpoint:
         if GENERATOR not in self.config:
             return None
         try:
-            return GeneratorSize(**{key: int(value) for key, value in self.config[GENERATOR].items()})
+            size = GeneratorSize(**{key: int(value) for key, value in self.config[GENERATOR].items()})
+            return size._replace(correcting=bool(size.correcting))
         except (AttributeError, TypeError, ValueError):
             raise UserError(f"The weights {self.path} have a damaged header: fetch or convert them anew.") from None
 
@@ -63,7 +64,8 @@ class Checkpoint:
         """
         words = ["published checkpoint" if self.published else "checkpoint"]
         if size := self.generator:
-            words += [f"image-translation generator, {size.blocks} residual blocks, {size.filters} filters"]
+            kind = "correcting " if size.correcting else ""
+            words += [f"{kind}image-translation generator, {size.blocks} residual blocks, {size.filters} filters"]
         else:
             network = from_plain(NetworkConfig, self.config, str(self.path))
             unit = "half the cube" if network.unit_mm is None else f"{network.unit_mm:g} mm"

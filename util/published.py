@@ -41,6 +41,8 @@ class GeneratorSize(NamedTuple):
     """Channels at full resolution."""
     blocks: int = 9
     """Residual blocks."""
+    correcting: bool = False
+    """Whether it is a `CorrectingGenerator`, of which nobody published weights."""
 
 
 def our_name(published: str) -> str:
