@@ -267,36 +267,34 @@ _ALL += (
         _LADDER,
         about="the compact network on the benchmark's source: rendered hands without noise and occluders",
         phase="pretrain",
-        optim=OptimConfig(steps=2000, batch=64, first_stage_steps=700, check_every=500, check_frames=128),
+        optim=OptimConfig(steps=4000, first_stage_steps=1400, check_every=500, check_frames=128),
     ),
     replace(
         _LADDER,
         name="ladder-adapt",
         about="goes on with ladder-pretrain, on its source as it is or, with --transfer-net, translated",
         phase="pretrain",
-        optim=OptimConfig(
-            steps=600, batch=64, learning_rate=1e-3, warmup=50, average=0.995, check_every=300, check_frames=128
-        ),
+        optim=OptimConfig(steps=1200, learning_rate=1e-3, warmup=50, average=0.995, check_every=300, check_frames=128),
     ),
     replace(
         _LADDER,
         name="ladder-transfer",
         about="image translation from the benchmark's source to its target frames",
         phase="transfer",
-        optim=_TRANSFER_OPTIM,
+        optim=replace(_TRANSFER_OPTIM, steps=1000),
     ),
     replace(
         _LADDER,
         name="ladder-self",
         about="self-supervision on the benchmark's target frames",
-        optim=OptimConfig(steps=2000, batch=16, learning_rate=8e-4, warmup=100, average=0.99),
+        optim=OptimConfig(steps=1000, batch=16, learning_rate=4e-4, warmup=100, average=0.99),
     ),
     replace(
         _LADDER,
         name="ladder-supervised",
         about="full supervision on the benchmark's target frames, images as many as the source's pre-training saw",
         source="labelled",
-        optim=OptimConfig(steps=2600, real_batch=64, check_every=650),
+        optim=OptimConfig(steps=5200, check_every=650),
     ),
 )
 

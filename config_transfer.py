@@ -44,7 +44,7 @@ class TransferConfig:
     adversarial: float = 1.0
     """Weight: translations that the discriminators take for genuine (least squares)."""
     matching: float = 1.0
-    """Weight: translations in which a discriminator finds the same on average; steadier than its verdict. Published 0."""
+    """Weight: translations in which a discriminator finds the same on average as in genuine crops. Published 0."""
     ramp: int = 1
     """Steps over which that term comes in; a residual generator first has to learn to keep a hand."""
     cycle: float = 10.0
@@ -65,7 +65,7 @@ class TransferConfig:
     """Weights of the hand pose network that reads joints and features; it is not trained."""
     judge: Path | None = None
     """Weights of a network that only measures how far joints move; unset = the reader."""
-    flicker_px: int = 3
+    flicker_px: int = 4
     """How far a depth edge may wander, crop samples; holes up to twice as wide may open."""
     band_mm: float = 5.0
     """How far a depth reading may move at a range of 500 mm; grows with the squared range."""

@@ -1,8 +1,11 @@
-"""Climb the benchmark's ladder: run rows, write the table, test shipped weights (docs/benchmark.md).
+"""Climb a ladder, the benchmark's or that on real depth: run rows, write tables, test shipped weights.
+
+docs/benchmark.md tells what the rows are.
 
 python bench/ladder.py --list
 python bench/ladder.py --rows synthetic cyclegan --seeds 0 1
 python bench/ladder.py --check
+python bench/ladder.py --on real --shrec DIR --kinect DIR --rows all
 """
 
 import argparse
@@ -12,23 +15,37 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from bench.ladder_rows import ROWS, chain, folder, named, words  # noqa: E402
-from bench.ladder_table import finished, line_of, read_lines, write_table  # noqa: E402
+from bench.ladder_real import PLACE, REAL, REAL_SHEET, frames_folder, on_kinect, unlabelled_measures  # noqa: E402
+from bench.ladder_rows import BENCHMARK, ROWS, Course  # noqa: E402
+from bench.ladder_table import (  # noqa: E402
+    BENCHMARK_SHEET,
+    Line,
+    Sheet,
+    finished,
+    labelled_measures,
+    line_of,
+    read_lines,
+)
 from config import WEIGHTS  # noqa: E402
 from util.cli import run_entry  # noqa: E402
 from util.errors import UserError  # noqa: E402
 from util.files import read_json, write_text  # noqa: E402
 
-RESULTS = ROOT / "bench" / "results" / "ladder.jsonl"
-"""One line a finished row and seed."""
+RESULTS = {
+    "benchmark": ROOT / "bench" / "results" / "ladder.jsonl",
+    "real": ROOT / "bench" / "results" / "ladder_real.jsonl",
+}
+"""One line a finished row and seed, for each ladder."""
+MARKS = ROOT / "tests" / "data" / "marks"
+"""Finger tips marked by eye."""
 DOCUMENT = ROOT / "docs" / "benchmark.md"
 """Where the table goes."""
 RUNS = Path("runs") / "ladder"
@@ -46,38 +63,61 @@ class Ladder:
     """Where rows are run and what they leave."""
 
     runs: Path = RUNS
-    results: Path = RESULTS
+    results: Path = RESULTS["benchmark"]
     document: Path = DOCUMENT
     more: tuple[str, ...] = ()
     """Further words of every command."""
+    course: Course = BENCHMARK
+    sheet: Sheet = BENCHMARK_SHEET
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of frames that are not made: shrec, kinect."""
+    marks: Path = MARKS
 
-    def climb(self, row: str, seed: int, again: bool = False) -> bool:
+    def climb(self, row: str, seed: int, again: bool = False, rescore: bool = False) -> bool:
         """Run a row and all that it needs and that is not there yet; False where the row was finished before.
+
+        Args:
+            row: its name.
+            seed: its seed.
+            again: run it anew although it is finished.
+            rescore: measure it anew although it is finished; only tests that it lacks are run.
 
         Raises:
             UserError: there is no such row, or a command failed: what it did is kept, and gone on with the next time.
         """
-        if row not in ROWS:
-            raise UserError(f"There is no row '{row}': choose {', '.join(ROWS)}.")
+        if row not in self.course.rows:
+            raise UserError(f"There is no row '{row}': choose {', '.join(self.course.rows)}.")
         lines = read_lines(self.results)
-        if finished(lines, row, seed) and not again:
+        if finished(lines, row, seed) and not (again or rescore):
             sys.stdout.write(f"{row}, seed {seed}: finished before\n")
             return False
         if again:
-            shutil.rmtree(ROOT / folder(self.runs, row, seed), ignore_errors=True)
-        for name, its_seed in dict.fromkeys(chain(row, seed)):
-            self.run(name, its_seed)
-        place = ROOT / folder(self.runs, row, seed)
-        lines = [line for line in lines if (line["row"], line["seed"]) != (row, seed)]
-        lines.append(line_of(row, seed, ROWS[row], place, self.command(row, seed)))
+            for name in self._runs_of(row):
+                shutil.rmtree(self._place(name, seed), ignore_errors=True)
+        for name, its_seed in self.steps(row, seed):
+            if self.course.named(name).frames in ("", *self.roots):
+                self.run(name, its_seed)
+        line = line_of(row, seed, self._measured(row, seed), self._place(row, seed), self.command(row, seed))
+        before = [other for other in lines if (other["row"], other["seed"]) == (row, seed)]
+        if before and not again:
+            line["commit"] = before[0]["commit"]  # that of the run
+        lines = [other for other in lines if other not in before] + [line]
         write_text(self.results, "".join(f"{json.dumps(line)}\n" for line in lines))
         self._keep_weights(row, seed)
-        write_table(self.document, lines)
+        self.sheet.write(self.document, lines)
         return True
 
+    def steps(self, row: str, seed: int) -> list[tuple[str, int]]:
+        """(name, seed) of every run that leads to a row and to what is said about it, each before what needs it."""
+        return list(dict.fromkeys(step for name in self._runs_of(row) for step in self.course.chain(name, seed)))
+
+    def _runs_of(self, row: str) -> list[str]:
+        """The row's own runs."""
+        return [row, *(name for name in (on_kinect(row),) if name in self.course.runs)]
+
     def command(self, name: str, seed: int) -> str:
-        """The command of a run, from the start, as one types it."""
-        return shlex.join(["python", "train_render.py", *words(self.runs, name, seed, self.more)])
+        """The command of a run, from the start, as one types it; folders of frames in capitals."""
+        return shlex.join(["python", "train_render.py", *self.course.words(self.runs, name, seed, self.more)])
 
     def run(self, name: str, seed: int) -> None:
         """Run one command, or go on with it, unless its results are there.
@@ -85,10 +125,10 @@ class Ladder:
         Raises:
             UserError: it failed.
         """
-        place = ROOT / folder(self.runs, name, seed)
+        place = self._place(name, seed)
         if _is_finished(place):
             return
-        typed = words(self.runs, name, seed, self.more)
+        typed = self.course.words(self.runs, name, seed, self.more, self.roots)
         if (place / "last.pt").is_file():
             typed.append("--resume")
         else:
@@ -101,15 +141,24 @@ class Ladder:
 
     def kept(self, row: str, seed: int) -> Path:
         """Weights of a finished row, in half precision."""
-        return ROOT / self.runs / "weights" / f"{row}-{seed}.safetensors"
+        return ROOT / self.runs / self.course.named(row).place / "weights" / f"{row}-{seed}.safetensors"
+
+    def _place(self, name: str, seed: int) -> Path:
+        return ROOT / self.course.folder(self.runs, name, seed)
+
+    def _measured(self, row: str, seed: int) -> Line:
+        if self.course is not REAL:
+            return labelled_measures(self._place(row, seed), self.course.rows[row])
+        places = {"shrec": self._place(row, seed), "kinect": self._place(on_kinect(row), seed)}
+        return unlabelled_measures({name: place for name, place in places.items() if _is_finished(place)}, self.marks)
 
     def _keep_weights(self, row: str, seed: int) -> None:
         from util.checkpoint import read_network, save_weights  # torch takes seconds to import
 
-        run = named(row)
-        tested = run.weights.get("--load-model") if "test" in run.words else row
-        checkpoint = read_network(ROOT / folder(self.runs, tested or row, seed) / "last.safetensors")
-        save_weights(self.kept(row, seed), checkpoint.state, checkpoint.config, half=True)
+        run = self.course.weights_of(row)
+        if run is not None:
+            checkpoint = read_network(self._place(run, seed) / "last.safetensors")
+            save_weights(self.kept(row, seed), checkpoint.state, checkpoint.config, half=True)
 
     def ship(self) -> None:
         """Copy the weights that --check tests to where it looks for them.
@@ -160,41 +209,76 @@ def check() -> dict[str, float]:
 def main(line: Sequence[str]) -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python bench/ladder.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--on", choices=list(RESULTS), default="benchmark", help="which ladder (benchmark)")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="run these rows, in this order; 'all' for every one")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="with these seeds (0)")
     parser.add_argument("--again", action="store_true", help="run rows that are finished once more")
+    parser.add_argument("--rescore", action="store_true", help="measure rows that are finished once more")
     parser.add_argument("--list", action="store_true", help="print rows, whether they are finished, and their commands")
     parser.add_argument("--check", action="store_true", help="test the shipped weights; the last line is JSON")
     parser.add_argument("--ship", action="store_true", help="copy weights of finished rows to where --check looks")
-    parser.add_argument("--table", action="store_true", help="write the table of docs/benchmark.md once more")
+    parser.add_argument("--table", action="store_true", help="write the ladder's tables of docs/benchmark.md once more")
+    parser.add_argument("--shrec", type=Path, metavar="DIR", help="real: SHREC'17")
+    parser.add_argument("--kinect", type=Path, metavar="DIR", help="real: Kinect V2 frames, which are only tested on")
+    parser.add_argument("--marks", type=Path, default=MARKS, metavar="DIR", help="real: finger tips marked by eye")
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="run folders, from the root")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="lines of finished rows")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="lines of finished rows")
     parser.add_argument("--document", type=Path, default=DOCUMENT, metavar="FILE", help="where the table goes")
     parser.add_argument("--more", type=shlex.split, default=[], metavar="WORDS", help="words for every command, quoted")
     asked = parser.parse_args(line)
-    ladder = Ladder(asked.runs, asked.results, asked.document, tuple(asked.more))
     if not (asked.rows or asked.list or asked.check or asked.ship or asked.table):
         raise UserError("Nothing is asked for: see python bench/ladder.py --help.")
-    rows = list(ROWS) if asked.rows == ["all"] else asked.rows or []
+    if asked.on == "real" and (asked.check or asked.ship):
+        raise UserError("--check and --ship are about the benchmark: leave --on real out.")
+    ladder = _ladder(asked)
+    rows = list(ladder.course.rows) if asked.rows == ["all"] else asked.rows or []
     for row in rows:
-        named(row)  # a misspelt name is told before hours of the others
+        ladder.course.named(row)  # a misspelt name is told before hours of the others
     for seed in asked.seeds if rows else []:
         for row in rows:
-            ladder.climb(row, seed, asked.again)
+            ladder.climb(row, seed, asked.again, asked.rescore)
     if asked.list:
-        lines = read_lines(ladder.results)
-        for row, entry in ROWS.items():
-            done = [str(seed) for seed in asked.seeds if finished(lines, row, seed)]
-            state = f"finished with seed {', '.join(done)}" if done else "to do"
-            commands = [ladder.command(name, seed) for name, seed in dict.fromkeys(chain(row, asked.seeds[0]))]
-            sys.stdout.write(f"{row}: {entry.about} ({state})\n" + "".join(f"  {c}\n" for c in commands))
+        _list(ladder, asked.seeds)
     if asked.table:
-        write_table(ladder.document, read_lines(ladder.results))
+        ladder.sheet.write(ladder.document, read_lines(ladder.results))
     if asked.ship:
         ladder.ship()
     if asked.check:
         found = check()
         sys.stdout.write(f"{json.dumps(found)}\n")
+
+
+def _ladder(asked: argparse.Namespace) -> Ladder:
+    """The ladder that a command line means.
+
+    Raises:
+        UserError: rows on real depth are asked for, and frames or marks are not there.
+    """
+    results = asked.results or RESULTS[asked.on]
+    ladder = Ladder(asked.runs, results, asked.document, tuple(asked.more))
+    if asked.on == "benchmark":
+        return ladder
+    roots: dict[str, Path] = {name: path for name in ("shrec", "kinect") if (path := getattr(asked, name)) is not None}
+    if asked.rows:
+        if "shrec" not in roots:
+            raise UserError("The ladder on real depth learns from SHREC'17: add --shrec DIR.")
+        for name in roots:
+            file = asked.marks / f"{name}.csv"
+            if not file.is_file():
+                raise UserError(f"{file} is missing: point --marks at the folder of finger tips marked by eye.")
+        if "kinect" in roots:
+            roots["kinect"] = frames_folder(roots["kinect"], ROOT / asked.runs / PLACE / "kinect-frames")
+    return replace(ladder, course=REAL, sheet=REAL_SHEET, roots=roots, marks=asked.marks)
+
+
+def _list(ladder: Ladder, seeds: Sequence[int]) -> None:
+    """Print rows, whether they are finished, and the commands that make them."""
+    lines = read_lines(ladder.results)
+    for row, entry in ladder.course.rows.items():
+        done = [str(seed) for seed in seeds if finished(lines, row, seed)]
+        state = f"finished with seed {', '.join(done)}" if done else "to do"
+        commands = [ladder.command(name, seed) for name, seed in ladder.steps(row, seeds[0])]
+        sys.stdout.write(f"{row}: {entry.about} ({state})\n" + "".join(f"  {c}\n" for c in commands))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The rows of the ladder and the runs whose weights they share: what `bench/ladder.py` runs (docs/benchmark.md)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from util.errors import UserError
 
@@ -19,6 +21,10 @@ class Run:
     """Option -> name of the run whose weights it takes."""
     shared: bool = False
     """Whether all seeds share this run, of seed 0."""
+    frames: Literal["", "shrec", "kinect"] = ""
+    """Whose frames it reads from a folder; empty where they are made."""
+    place: str = ""
+    """Sub-folder in which it is kept."""
 
 
 @dataclass(frozen=True)
@@ -81,54 +87,82 @@ ROWS: dict[str, Row] = {
 """Rows of the table by name, in its order."""
 
 
-def named(name: str) -> Run:
-    """A shared run or a row's.
+@dataclass(frozen=True)
+class Course:
+    """A ladder: its rows and the runs that they share, by name."""
 
-    Raises:
-        UserError: there is none of that name.
-    """
-    if name in RUNS:
-        return RUNS[name]
-    if name in ROWS:
-        return ROWS[name].run
-    raise UserError(f"There is no row '{name}': choose {', '.join(ROWS)}.")
+    rows: dict[str, Row]
+    runs: dict[str, Run]
+
+    def named(self, name: str) -> Run:
+        """A shared run or a row's.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        if name in self.runs:
+            return self.runs[name]
+        if name in self.rows:
+            return self.rows[name].run
+        raise UserError(f"There is no row '{name}': choose {', '.join(self.rows)}.")
+
+    def seed_of(self, name: str, seed: int) -> int:
+        """The seed that a run has in the chain of `seed`."""
+        return 0 if self.named(name).shared else seed
+
+    def chain(self, name: str, seed: int) -> Iterator[tuple[str, int]]:
+        """(name, seed) of all runs that a run needs, each before what needs it, itself last; may name one twice.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        seed = self.seed_of(name, seed)
+        for needed in self.named(name).weights.values():
+            yield from self.chain(needed, seed)
+        yield name, seed
+
+    def weights_of(self, row: str) -> str | None:
+        """The run whose last weights a row shows; None for weights that come with the project."""
+        run = self.named(row)
+        return run.weights.get("--load-model") if "test" in run.words else row
+
+    def folder(self, runs: Path, name: str, seed: int) -> Path:
+        """Where a run is kept."""
+        return runs / self.named(name).place / f"seed-{self.seed_of(name, seed)}" / name
+
+    def words(
+        self,
+        runs: Path,
+        name: str,
+        seed: int,
+        more: tuple[str, ...] = (),
+        roots: Mapping[str, Path] = MappingProxyType({}),
+    ) -> list[str]:
+        """The words of `python train_render.py` that make a run from the start.
+
+        Args:
+            runs: where runs are kept.
+            name: of the run.
+            seed: of the ladder.
+            more: further overrides.
+            roots: folders of frames; one that is not given is named in capitals.
+
+        Raises:
+            UserError: there is no run of that name.
+        """
+        run, seed = self.named(name), self.seed_of(name, seed)
+        options = [
+            word
+            for option, needed in run.weights.items()
+            for word in (option, str(self.folder(runs, needed, seed) / "last.safetensors"))
+        ]
+        if run.frames:
+            options += ["--data.root", str(roots.get(run.frames, run.frames.upper()))]
+        return [
+            *(run.experiment, *run.words, *options, *more),
+            *("--seed", str(seed), "--run-dir", str(self.folder(runs, name, seed))),
+        ]
 
 
-def seed_of(name: str, seed: int) -> int:
-    """The seed that a run has in the chain of `seed`."""
-    return 0 if named(name).shared else seed
-
-
-def chain(name: str, seed: int) -> Iterator[tuple[str, int]]:
-    """(name, seed) of all runs that a run needs, each before what needs it, itself last; may name one twice.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    seed = seed_of(name, seed)
-    for needed in named(name).weights.values():
-        yield from chain(needed, seed)
-    yield name, seed
-
-
-def folder(runs: Path, name: str, seed: int) -> Path:
-    """Where a run is kept."""
-    return runs / f"seed-{seed_of(name, seed)}" / name
-
-
-def words(runs: Path, name: str, seed: int, more: tuple[str, ...] = ()) -> list[str]:
-    """The words of `python train_render.py` that make a run from the start; more: further overrides.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    run, seed = named(name), seed_of(name, seed)
-    options = [
-        word
-        for option, needed in run.weights.items()
-        for word in (option, str(folder(runs, needed, seed) / "last.safetensors"))
-    ]
-    return [
-        *(run.experiment, *run.words, *options, *more),
-        *("--seed", str(seed), "--run-dir", str(folder(runs, name, seed))),
-    ]
+BENCHMARK = Course(ROWS, RUNS)
+"""The ladder on the benchmark; that on real depth is in ladder_real.py."""

@@ -1,8 +1,9 @@
-"""Lines of finished rows, and the table that they make in docs/benchmark.md."""
+"""Lines of finished rows, and the tables that they make in docs/benchmark.md."""
 
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,85 @@ from bench.ladder_rows import ROWS, Row
 from util.errors import UserError
 from util.files import finite, read_json, write_text
 
-BEGIN, END = "<!-- ladder: begin -->", "<!-- ladder: end -->"
-"""Between these lines of the document stands the table."""
 WITHIN_MM = 20.0
 """A frame counts as right when no joint is further off."""
 MODEL_MEASURES = ("surface_mm", "coverage", "depth_mm", "iou", "tips_outside_mm")
 """Label-free measures of the model branch that are kept."""
-COLUMNS = (
-    ("pixel, mm", "pixel", "mean_mm", ".2f"),
-    ("model, mm", "model", "mean_mm", ".2f"),
-    ("pixel within 20 mm", "pixel", "within_20", ".0%"),
-    ("model within 20 mm", "model", "within_20", ".0%"),
-    ("surface, mm", "model", "surface_mm", ".2f"),
-    ("covered", "model", "coverage", ".3f"),
-    ("depth, mm", "model", "depth_mm", ".2f"),
-    ("IoU", "model", "iou", ".3f"),
-    ("tips outside, mm", "model", "tips_outside_mm", ".2f"),
-)
-"""(title, branch, measure, format)."""
+NOTHING = "No row is measured yet."
 Line = dict[str, Any]
+Column = tuple[str, tuple[str, ...], str]
+"""(title, where a line has the number, format)."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a ladder writes into the document, between two markers with its name."""
+
+    name: str
+    rows: dict[str, Row]
+    """In the tables' order."""
+    tables: dict[str, tuple[Column, ...]]
+    """Caption -> columns; a table without any number is left out."""
+
+    @property
+    def markers(self) -> tuple[str, str]:
+        """Lines of the document around the tables."""
+        return f"<!-- {self.name}: begin -->", f"<!-- {self.name}: end -->"
+
+    def text(self, lines: Sequence[Line]) -> str:
+        """The tables."""
+        parts = []
+        for caption, columns in self.tables.items():
+            if any(_number(line, where) is not None for line in lines for _, where, _ in columns):
+                parts += [caption] * bool(caption) + [self._table(columns, lines)]
+        return "\n\n".join(parts) or NOTHING
+
+    def write(self, document: Path, lines: Sequence[Line]) -> None:
+        """Put the tables between the document's two markers.
+
+        Raises:
+            UserError: the document is absent or has no such markers.
+        """
+        text = document.read_text(encoding="utf-8") if document.is_file() else ""
+        first, last = self.markers
+        before, begin, rest = text.partition(first)
+        _, end, after = rest.partition(last)
+        if not begin or not end:
+            raise UserError(f"{document} has no lines '{first}' and '{last}' for the table: put them in.")
+        write_text(document, f"{before}{first}\n\n{self.text(lines)}\n\n{last}{after}")
+
+    def _table(self, columns: Sequence[Column], lines: Sequence[Line]) -> str:
+        """Rows in their order, one line each; numbers of several seeds one after another."""
+        head = ["", "seed", *(title for title, *_ in columns), "training, min"]
+        text = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * len(head))} |"]
+        for name, row in self.rows.items():
+            found = sorted((line for line in lines if line["row"] == name), key=lambda line: line["seed"])
+            if not found:
+                continue
+            cells = [row.about, " / ".join(str(line["seed"]) for line in found)]
+            cells += [_cells(found, where, form) for _, where, form in columns]
+            cells.append(" / ".join(f"{line['training_minutes']:.0f}" for line in found))
+            text.append(f"| {' | '.join(cells)} |")
+        return "\n".join(text)
+
+
+BENCHMARK_SHEET = Sheet(
+    "ladder",
+    ROWS,
+    {
+        "": (
+            ("pixel, mm", ("pixel", "mean_mm"), ".2f"),
+            ("model, mm", ("model", "mean_mm"), ".2f"),
+            ("pixel within 20 mm", ("pixel", "within_20"), ".0%"),
+            ("model within 20 mm", ("model", "within_20"), ".0%"),
+            ("surface, mm", ("model", "surface_mm"), ".2f"),
+            ("covered", ("model", "coverage"), ".3f"),
+            ("depth, mm", ("model", "depth_mm"), ".2f"),
+            ("IoU", ("model", "iou"), ".3f"),
+            ("tips outside, mm", ("model", "tips_outside_mm"), ".2f"),
+        )
+    },
+)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -51,28 +112,14 @@ def finished(lines: Sequence[Line], row: str, seed: int) -> bool:
     return any((line["row"], line["seed"]) == (row, seed) for line in lines)
 
 
-def line_of(name: str, seed: int, row: Row, place: Path, command: str) -> Line:
-    """What a finished run says about a row: scores of its last stage, and how it was run.
-
-    Raises:
-        UserError: its results have no scores.
-    """
-    results = read_json(place / "results.json")
-    scores = results.get("after", {})
-    stage = max((branch.split("_")[0] for branch in scores), default="")
-    if not stage:
-        raise UserError(f"{place / 'results.json'} has no scores: remove {place} and run the row again.")
-    branches: Line = {"pixel": _branch(scores[f"{stage}_pixel"], ("tips_outside_mm",))}
-    if row.model:
-        branches["model"] = _branch(scores[f"{stage}_model"], MODEL_MEASURES)
-    minutes = results.get("seconds", 0.0) / 60
+def line_of(name: str, seed: int, measured: Line, place: Path, command: str) -> Line:
+    """What the run in `place` says about a row: what was measured, and how it was run."""
+    minutes = read_json(place / "results.json").get("seconds", 0.0) / 60
     return finite(
         {
             "row": name,
             "seed": seed,
-            "stage": stage,
-            **branches,
-            "frames": scores[f"{stage}_pixel"]["n_frames"],
+            **measured,
             "training_minutes": round(minutes, 1),
             "commit": _commit(),
             "command": command,
@@ -80,45 +127,55 @@ def line_of(name: str, seed: int, row: Row, place: Path, command: str) -> Line:
     )
 
 
-def table(lines: Sequence[Line]) -> str:
-    """Rows in their order, one line each; numbers of several seeds one after another."""
-    head = ["", "seed", *(title for title, *_ in COLUMNS), "training, min"]
-    text = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * len(head))} |"]
-    for name, row in ROWS.items():
-        found = sorted((line for line in lines if line["row"] == name), key=lambda line: line["seed"])
-        if not found:
-            continue
-        cells = [row.about, " / ".join(str(line["seed"]) for line in found)]
-        cells += [_cells(found, branch, measure, form) for _, branch, measure, form in COLUMNS]
-        cells.append(" / ".join(f"{line['training_minutes']:.0f}" for line in found))
-        text.append(f"| {' | '.join(cells)} |")
-    return "\n".join(text)
-
-
-def write_table(document: Path, lines: Sequence[Line]) -> None:
-    """Put the table between the document's two markers.
+def last_stage(place: Path) -> tuple[str, dict[str, Line]]:
+    """The last stage that a finished run has tested, and the scores of each branch.
 
     Raises:
-        UserError: the document is absent or has no such markers.
+        UserError: its results have no scores.
     """
-    text = document.read_text(encoding="utf-8") if document.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{document} has no lines '{BEGIN}' and '{END}' for the table: put them in.")
-    write_text(document, f"{before}{BEGIN}\n\n{table(lines)}\n\n{END}{after}")
+    scores = read_json(place / "results.json").get("after", {})
+    stage = max((branch.split("_")[0] for branch in scores), default="")
+    if not stage:
+        raise UserError(f"{place / 'results.json'} has no scores: remove {place} and run the row again.")
+    return stage, scores
 
 
-def _branch(scores: Line, measures: Sequence[str]) -> Line:
+def labelled_measures(place: Path, row: Row) -> Line:
+    """Scores of a run's last stage on frames with known truth.
+
+    Raises:
+        UserError: its results have no scores.
+    """
+    stage, scores = last_stage(place)
+    measured: Line = {"stage": stage, "pixel": _errors(scores[f"{stage}_pixel"], ("tips_outside_mm",))}
+    if row.model:
+        measured["model"] = _errors(scores[f"{stage}_model"], MODEL_MEASURES)
+    return measured | {"frames": scores[f"{stage}_pixel"]["n_frames"]}
+
+
+def means(scores: Line, measures: Sequence[str]) -> Line:
+    """Means of those measures that a branch has."""
+    return {name: round(scores[name]["mean"], 4) for name in measures if scores.get(name, {}).get("mean") is not None}
+
+
+def _errors(scores: Line, measures: Sequence[str]) -> Line:
     curve = scores["success_curve"]
     shares = dict(zip(curve["limit_mm"], curve["share_worst_joint_within"], strict=True))
-    rest = {name: round(scores[name]["mean"], 4) for name in measures if scores.get(name, {}).get("mean") is not None}
-    return {"mean_mm": round(scores["mean_mm"]["mean"], 3), "within_20": round(shares[WITHIN_MM], 4), **rest}
+    errors = {"mean_mm": round(scores["mean_mm"]["mean"], 3), "within_20": round(shares[WITHIN_MM], 4)}
+    return errors | means(scores, measures)
 
 
-def _cells(found: Sequence[Line], branch: str, measure: str, form: str) -> str:
-    values = [line.get(branch, {}).get(measure) for line in found]
+def _cells(found: Sequence[Line], where: Sequence[str], form: str) -> str:
+    values = [_number(line, where) for line in found]
     return " / ".join("-" if value is None else f"{value:{form}}" for value in values)
+
+
+def _number(line: Line, where: Sequence[str]) -> float | None:
+    """What stands in a line under these names, one inside another; None where nothing does."""
+    found: Any = line
+    for name in where:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _commit() -> str | None:

@@ -25,8 +25,8 @@ BLOCK = 2
 """Side of the copy's blocks."""
 REACH = 4
 """How far from a surface readings may appear, samples."""
-LOSS_SHARPNESS, LOSS_OFFSET = 3.0, 1.5
-"""Of the sigmoid that loses readings: it begins at 1.1 %, 1.4 mm of a hand in the middle of a 250 mm cube."""
+LOSS_OFFSET = 1.5
+"""How far from being lost readings on a surface begin, and from being there those beside it."""
 FIRST_CHANGE = 3e-3
 """Spread of the last layer's first weights: corrections begin as noise of 3 mm. Without any, a discriminator could not
 say whether more of it would help: to first order, noise of either sign is the same to it."""
@@ -78,7 +78,8 @@ class CorrectingGenerator(Generator):
             full = F.relu(self.mixed(full))
         change, lost = self.answer(full.to(depth.dtype)).chunk(2, 1)
         near, nearest = depth < FOREGROUND_BELOW, -F.max_pool2d(-depth, 2 * REACH + 1, 1, REACH)
-        lost = torch.sigmoid(LOSS_SHARPNESS * (lost + torch.where(near, -LOSS_OFFSET, LOSS_OFFSET)))
+        lost = torch.sigmoid(lost + torch.where(near, -LOSS_OFFSET, LOSS_OFFSET))
+        lost = lost + ((lost > 0.5).to(lost.dtype) - lost).detach()  # lost or not, with the sigmoid's gradient
         reading = torch.where(near, depth, nearest) + change
         return torch.where(nearest < FOREGROUND_BELOW, reading + lost * (1 - reading), depth)
 

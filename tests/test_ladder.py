@@ -9,8 +9,8 @@ import torch
 
 from bench import ladder
 from bench.ladder import Ladder, check, main
-from bench.ladder_rows import ROWS, RUNS, chain, folder, words
-from bench.ladder_table import BEGIN, END, table, write_table
+from bench.ladder_rows import BENCHMARK, ROWS, RUNS
+from bench.ladder_table import BENCHMARK_SHEET, NOTHING
 from config import EXPERIMENTS, DataConfig, Experiment, SupervisedConfig
 from dataloader.store import FrameStore
 from model.network import DualBranchNetwork
@@ -20,6 +20,7 @@ from training.labelled import frame_errors, known_mean, labelled_terms, learn_la
 from training.loop import Loop
 from training.run import run
 from training.setup import make_fabric, make_network
+from training.show import ROWS as ROWS_SHOWN, outputs_picture
 from training.sources import load_frames
 from util.checkpoint import load_weights
 from util.cli import parse_launch
@@ -36,12 +37,12 @@ SMOKE = replace(EXPERIMENTS["smoke"], data=DataConfig(name="benchmark", keep=Fal
 
 
 def launch(runs: Path, name: str, seed: int) -> Experiment:
-    return parse_launch(words(runs, name, seed)).experiment
+    return parse_launch(BENCHMARK.words(runs, name, seed)).experiment
 
 
 def test_every_row_is_a_command(tmp_path):
     for name in RUNS:
-        weights = folder(tmp_path, name, 3) / "last.safetensors"
+        weights = BENCHMARK.folder(tmp_path, name, 3) / "last.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
         weights.touch()
     known = {name: launch(tmp_path, name, 3) for name in (*RUNS, *ROWS)}
@@ -78,12 +79,12 @@ def launch_of(name: str) -> Experiment:
 
 
 def test_what_a_row_needs_comes_before_it():
-    steps = list(dict.fromkeys(chain("stage-2", 1)))
+    steps = list(dict.fromkeys(BENCHMARK.chain("stage-2", 1)))
     assert steps[-1] == ("stage-2", 1)
     assert steps.index(("pretrain", 0)) < steps.index(("transfer-consistent", 0))
     assert steps.index(("transfer-consistent", 0)) < steps.index(("adapt-consistent", 1))
     with pytest.raises(UserError, match="choose synthetic"):
-        list(chain("synthetics", 0))
+        list(BENCHMARK.chain("synthetics", 0))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def climbed(tmp_path_factory) -> Ladder:
     """A ladder on which two tiny rows are finished."""
     place = tmp_path_factory.mktemp("ladder")
     document = place / "benchmark.md"
-    document.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    document.write_text("# Before\n\n{}\nold\n{}\n\nAfter.\n".format(*BENCHMARK_SHEET.markers))
     main(options(place, document, "--rows", "synthetic", "awr"))
     return Ladder(place / "runs", place / "ladder.jsonl", document, tuple(TINY.split()))
 
@@ -135,7 +136,7 @@ def test_an_interrupted_row_goes_on(climbed, monkeypatch):
         returncode = 130
 
     monkeypatch.setattr(ladder.subprocess, "run", lambda line, cwd: called.append(line) or Stopped())
-    place = folder(climbed.runs, "supervised", 0)
+    place = BENCHMARK.folder(climbed.runs, "supervised", 0)
     place.mkdir(parents=True)
     (place / "last.pt").touch()
     (place / "results.json").write_text('{"before": {}}')
@@ -176,11 +177,11 @@ def test_refusals(tmp_path):
     with pytest.raises(UserError, match="--help"):
         main([])
     with pytest.raises(UserError, match="put them in"):
-        write_table(tmp_path / "absent.md", [])
+        BENCHMARK_SHEET.write(tmp_path / "absent.md", [])
     (tmp_path / "bad.jsonl").write_text('{"row": 1}\n')
     with pytest.raises(UserError, match="damaged line"):
         main(["--table", "--results", str(tmp_path / "bad.jsonl")])
-    assert len(table([]).splitlines()) == 2
+    assert BENCHMARK_SHEET.text([]) == NOTHING
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,13 @@ def test_labels_teach(frames):
     assert names == {"maps", "pixel_joints", "model_joints", "vertices", "shape", "scale"}
     pixel = labelled_terms(network(sample.crop), sample, SupervisedConfig(branches="pixel"))
     assert {name.split("/")[1] for name in pixel} == {"maps", "pixel_joints"}
+
+
+def test_many_frames_stand_side_by_side_in_a_picture(frames):
+    network = DualBranchNetwork(SMOKE.network, HandLayer(load_hand_model())).eval()
+    shapes = [outputs_picture(network, frames.batch(range(n)), n, zoom=1).shape for n in (ROWS_SHOWN, ROWS_SHOWN + 2)]
+    (tall, width, _), (short, wide, _) = shapes
+    assert wide > 1.9 * width and short == pytest.approx(tall * (ROWS_SHOWN + 2) / 2 / ROWS_SHOWN, rel=0.05)
 
 
 def test_unknown_joints_teach_nothing(frames):

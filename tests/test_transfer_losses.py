@@ -74,6 +74,12 @@ def test_the_hand_is_what_its_joints_say() -> None:
     assert everything.hand[0, 0, 28, 15] and everything.empty[0, 0, 12, 31]
 
 
+def chequered(like: Tensor) -> Tensor:
+    """1 and -1, in turns."""
+    place = torch.arange(like.shape[-1])
+    return (1 - 2 * ((place[:, None] + place) % 2)).to(like)
+
+
 def test_what_a_sensor_does_is_free() -> None:
     of = kept()
     depth = of.depth
@@ -81,7 +87,7 @@ def test_what_a_sensor_does_is_free() -> None:
     flat[..., 14:20, 14:20] = 1
     cases = {
         "nothing": depth,
-        "noise within the band": torch.where(of.hand, depth + 0.9 * BAND * torch.sign(torch.randn(depth.shape)), depth),
+        "noise within the band": torch.where(of.hand, depth + 0.9 * BAND * chequered(depth), depth),
         "a rim of two samples lost": depth.masked_fill(torch.nn.functional.max_pool2d(depth, 5, 1, 2) > 0.99, 1.0),
         "a rim of two samples gained": -torch.nn.functional.max_pool2d(-depth, 5, 1, 2),
         "a small hole": depth.index_fill(2, torch.tensor([17, 18]), 1.0),
@@ -228,3 +234,9 @@ def test_a_wider_flicker_lets_more_pass() -> None:
     gone = of.depth.masked_fill(torch.nn.functional.max_pool2d(of.depth, 7, 1, 3) > 0.99, 1.0)
     assert float(transfer_losses.silhouette(of, gone)) > 0
     assert float(transfer_losses.silhouette(kept(replace(CONFIG, flicker_px=3)), gone)) == 0
+
+
+def test_a_hand_that_moves_as_a_whole_costs_though_each_reading_stays_within_the_band() -> None:
+    of = kept()
+    moved = torch.where(of.hand, of.depth + 0.9 * BAND, of.depth)
+    assert both(of, moved)[1] == pytest.approx(0.7 * BAND, abs=0.02 * BAND)

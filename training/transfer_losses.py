@@ -77,14 +77,16 @@ def silhouette(kept: Kept, translated: Float[Tensor, "b 1 s s"]) -> Float[Tensor
 
 
 def depth(kept: Kept, translated: Float[Tensor, "b 1 s s"]) -> Float[Tensor, ""]:
-    """How far readings on the hand lie outside what noise allows, and how far their mean moves.
+    """How far readings on the hand lie outside what noise allows, and their mean outside a fifth of the noise band.
 
-    Missing ones are the silhouette's business.
+    The mean is that of readings on the same surface as the source's, those within twice the band. Missing ones are the
+    silhouette's business.
     """
     reads = kept.hand & (translated.detach() < FOREGROUND_BELOW)
     outside = (kept.nearest - translated).clamp_min(0) + (translated - kept.farthest).clamp_min(0)
-    bias = masked_mean(translated - kept.depth, reads)
-    return (masked_mean(outside, reads) + bias.abs()).mean()
+    change = translated - kept.depth
+    bias = masked_mean(change, reads & (change.detach().abs() < 2 * kept.band)).abs()
+    return (masked_mean(outside, reads) + (bias - kept.band.flatten() / 5).clamp_min(0)).mean()
 
 
 def joints(source: Reading, translated: Reading) -> Float[Tensor, ""]:

@@ -1,0 +1,105 @@
+"""The generator that corrects a crop, its noise, and the discriminator that goes with it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.correcting import REACH, CorrectingGenerator, grain
+from model.discriminator import PatchDiscriminator
+from model.transfer import load_generator, new_generator, translate
+from training.transfer_losses import matching
+from util.checkpoint import read_generator, save_weights
+from util.published import GeneratorSize
+
+
+@pytest.fixture
+def depth() -> torch.Tensor:
+    """Two crops with a square each, one further away."""
+    depth = torch.ones(2, 1, 64, 64)
+    depth[0, :, 20:40, 16:48] = torch.linspace(-0.2, 0.2, 32)
+    depth[1, :, 24:44, 10:30] = 0.5
+    return depth
+
+
+def test_begins_close_to_the_identity(depth: torch.Tensor) -> None:
+    with torch.no_grad():
+        made = translate(CorrectingGenerator(8, 1), depth)
+    hand = depth < 1
+    assert torch.equal(made < 1, hand)
+    assert 1e-4 < float((made - depth)[hand].abs().mean()) < 0.05
+
+
+def test_readings_appear_near_surfaces_alone_and_are_lost_anywhere(depth: torch.Tensor) -> None:
+    generator = CorrectingGenerator(8, 1)
+    with torch.no_grad():
+        bias = generator.answer.bias
+        assert bias is not None
+        bias[1] = -10.0  # nothing is lost
+        grown = translate(generator, depth) < 1
+        bias[1] = 10.0
+        gone = translate(generator, depth)
+    wide = torch.nn.functional.max_pool2d((depth < 1).float(), 2 * REACH + 1, 1, REACH) > 0
+    assert torch.equal(grown, wide)
+    assert bool((gone == 1).all())
+
+
+def test_the_same_crop_is_translated_the_same_way_alone_or_among_others(depth: torch.Tensor) -> None:
+    generator = CorrectingGenerator(8, 1)
+    with torch.no_grad():
+        together, alone = generator(depth), generator(depth[1:])
+    assert torch.allclose(together[1:], alone, atol=1e-6)
+
+
+def test_grain_is_noise(depth: torch.Tensor) -> None:
+    noise = grain(torch.cat([depth, depth + 0.001]), 64)
+    assert noise.min() >= -1 and noise.max() <= 1
+    assert abs(float(noise.mean())) < 0.05 and float(noise.std()) == pytest.approx(3**-0.5, abs=0.03)
+    neighbours = [(noise[..., 1:], noise[..., :-1]), (noise[..., 1:, :], noise[..., :-1, :]), (noise[:2], noise[2:])]
+    for one, other in neighbours:
+        assert abs(float((one * other).mean())) < 0.05 * float(noise.var())
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    generator = CorrectingGenerator(2, 1).double()
+    depth = torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 0.5
+    change, lost = generator.answer.weight.split(1)  # what is lost is so at once, which finite differences do not see
+
+    def answer(change: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(generator, {"answer.weight": torch.cat([change, lost])}, (depth,))
+
+    torch.autograd.gradcheck(answer, (change,))
+
+
+def test_comes_back_from_its_file(tmp_path: Path, depth: torch.Tensor) -> None:
+    generator = new_generator(GeneratorSize(4, 2, correcting=True)).eval()
+    path = tmp_path / "generator.safetensors"
+    save_weights(path, generator.state_dict(), {"generator": generator.size._asdict()})
+    assert "correcting" in read_generator(path).about()
+    again = load_generator(path)
+    assert isinstance(again, CorrectingGenerator) and again.size == generator.size
+    with torch.no_grad():
+        assert torch.equal(again(depth), generator(depth))
+
+
+def test_a_discriminator_of_two_halvings_judges_patches_of_34_samples() -> None:
+    judge = PatchDiscriminator(4, 2, detail=8.0, spectral=True).eval()
+    image = torch.zeros(1, 1, 64, 64, requires_grad=True)
+    verdicts = judge(image + 0.01 * torch.rand(64, 64, generator=torch.Generator().manual_seed(0)))
+    middle = verdicts.shape[-1] // 2
+    verdicts[0, 0, middle, middle].backward()
+    assert image.grad is not None
+    rows = image.grad[0, 0].abs().sum(1).nonzero().flatten()
+    # two more samples on either side come with the mean of 3x3 samples
+    assert int(rows[-1] - rows[0]) + 1 == 34 + 2
+
+
+def test_matching_is_nothing_for_the_same_crops_and_grows_with_noise() -> None:
+    judge = PatchDiscriminator(8, 2, detail=8.0, spectral=True)
+    random = torch.Generator().manual_seed(0)
+    flat, noise = torch.zeros(4, 1, 64, 64), torch.randn(4, 1, 64, 64, generator=random)
+    real = judge.judged(flat + 0.03 * noise)[1]
+    with torch.no_grad():
+        assert float(matching(real, real)) == 0
+        costs = [float(matching(real, judge.judged(flat + much * noise.flip(0))[1])) for much in (0.03, 0.02, 0.0)]
+    assert costs[0] < costs[1] < costs[2]
