@@ -5,9 +5,11 @@ changes, and begins close to the identity: labels are true from the first step o
 the hand lies. A second output says which readings are lost to the background, for holes and frayed edges. Within a few
 samples of a surface, where there was none, a reading may appear at that surface's depth, so that edges wander and holes
 close; everything further away stays empty. Randomness comes from `grain`, noise in three sizes that is a function of
-the crop itself: the same crop is always translated the same way. A copy of the crop in blocks, which is how a coarse
-sensor sees it, is there to choose from. Details pass by shortcuts (Ronneberger et al., U-Net, MICCAI 2015); upsampling
-is bilinear, because transposed convolutions leave a checkerboard that is stronger than a sensor's noise.
+the crop itself: the same crop is always translated the same way. How strongly noise of each size moves a reading, and
+how easily it loses one, is said for each sample; both begin above nothing, since a discriminator cannot say of no noise
+whether more would help: to first order, either sign is the same to it. A copy of the crop in blocks, which is how a
+coarse sensor sees it, is there to choose from. Details pass by shortcuts (Ronneberger et al., U-Net, MICCAI 2015);
+upsampling is bilinear, because transposed convolutions leave a checkerboard that is stronger than a sensor's noise.
 """
 
 import torch
@@ -27,9 +29,8 @@ REACH = 4
 """How far from a surface readings may appear, samples."""
 LOSS_OFFSET = 1.5
 """How far from being lost readings on a surface begin, and from being there those beside it."""
-FIRST_CHANGE = 3e-3
-"""Spread of the last layer's first weights: corrections begin as noise of 3 mm. Without any, a discriminator could not
-say whether more of it would help: to first order, noise of either sign is the same to it."""
+FIRST_SPREAD, FIRST_FRAY = 0.03, 0.6
+"""How strongly noise of each size moves readings at first, half cubes, and how much it adds to their being lost."""
 
 
 class CorrectingGenerator(Generator):
@@ -53,22 +54,26 @@ class CorrectingGenerator(Generator):
         self.to_half = nn.Conv2d(4 * f, 2 * f, 3, 1, 1)
         self.to_full = nn.Conv2d(2 * f, f, 3, 1, 1)
         self.mixed = nn.Conv2d(f, f, 3, 1, 1)
-        self.answer = nn.Conv2d(f, 2, 3, 1, 1)
+        self.answer = nn.Conv2d(f, 2 + 2 * len(GRAINS), 3, 1, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         for block in self.blocks:
             nn.init.normal_(block[2].weight, std=0.01)  # type: ignore[index]
-        nn.init.normal_(self.answer.weight, std=FIRST_CHANGE)
+        nn.init.normal_(self.answer.weight, std=1e-3)
+        with torch.no_grad():
+            spread, fray = self.answer.bias[2:].chunk(2)  # type: ignore[index]
+            spread.fill_(FIRST_SPREAD)
+            fray.fill_(FIRST_FRAY)
 
     def forward(self, depth: Float[Tensor, "b 1 s s"], bf16: bool = False) -> Float[Tensor, "b 1 s s"]:
         """depth: crops whose side is a multiple of 4; bf16: autocast of all convolutions but the last, which writes
         millimetres."""
         with torch.autocast(depth.device.type, torch.bfloat16, enabled=bf16):
             blocks = _enlarged(depth[..., ::BLOCK, ::BLOCK], BLOCK)
-            grains = [_enlarged(grain(depth, depth.shape[-1] // side, side), side) for side in GRAINS]
-            full = F.relu(self.first(torch.cat([depth, blocks, *grains], 1)))
+            grains = torch.cat([_enlarged(grain(depth, depth.shape[-1] // side, side), side) for side in GRAINS], 1)
+            full = F.relu(self.first(torch.cat([depth, blocks, grains], 1)))
             half = F.relu(self.halve(full))
             deep = F.relu(self.quarter(half))
             for block in self.blocks:
@@ -76,7 +81,10 @@ class CorrectingGenerator(Generator):
             half = F.relu(self.to_half(_twice(deep)) + half)
             full = F.relu(self.to_full(_twice(half)) + full)
             full = F.relu(self.mixed(full))
-        change, lost = self.answer(full.to(depth.dtype)).chunk(2, 1)
+        n = len(GRAINS)
+        change, lost, spread, fray = self.answer(full.to(depth.dtype)).split([1, 1, n, n], 1)
+        change = change + (spread * grains).sum(1, keepdim=True)
+        lost = lost + (fray * grains).sum(1, keepdim=True)
         near, nearest = depth < FOREGROUND_BELOW, -F.max_pool2d(-depth, 2 * REACH + 1, 1, REACH)
         lost = torch.sigmoid(lost + torch.where(near, -LOSS_OFFSET, LOSS_OFFSET))
         lost = lost + ((lost > 0.5).to(lost.dtype) - lost).detach()  # lost or not, with the sigmoid's gradient

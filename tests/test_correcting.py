@@ -26,8 +26,9 @@ def test_begins_close_to_the_identity(depth: torch.Tensor) -> None:
     with torch.no_grad():
         made = translate(CorrectingGenerator(8, 1), depth)
     hand = depth < 1
-    assert torch.equal(made < 1, hand)
-    assert 1e-4 < float((made - depth)[hand].abs().mean()) < 0.05
+    assert float(((made < 1) != hand).float().mean()) < 0.02
+    both = hand & (made < 1)
+    assert 0.01 < float((made - depth)[both].abs().mean()) < 0.06
 
 
 def test_readings_appear_near_surfaces_alone_and_are_lost_anywhere(depth: torch.Tensor) -> None:
@@ -35,9 +36,9 @@ def test_readings_appear_near_surfaces_alone_and_are_lost_anywhere(depth: torch.
     with torch.no_grad():
         bias = generator.answer.bias
         assert bias is not None
-        bias[1] = -10.0  # nothing is lost
+        bias[1] = -20.0  # nothing is lost
         grown = translate(generator, depth) < 1
-        bias[1] = 10.0
+        bias[1] = 20.0
         gone = translate(generator, depth)
     wide = torch.nn.functional.max_pool2d((depth < 1).float(), 2 * REACH + 1, 1, REACH) > 0
     assert torch.equal(grown, wide)
@@ -63,12 +64,15 @@ def test_grain_is_noise(depth: torch.Tensor) -> None:
 def test_gradients_are_those_of_finite_differences() -> None:
     generator = CorrectingGenerator(2, 1).double()
     depth = torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 0.5
-    change, lost = generator.answer.weight.split(1)  # what is lost is so at once, which finite differences do not see
+    weight = generator.answer.weight
+    moving = torch.zeros(len(weight), 1, 1, 1, dtype=torch.bool)
+    moving[[0, 2, 3, 4]] = True  # the others say what is lost, which is so at once
 
-    def answer(change: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(generator, {"answer.weight": torch.cat([change, lost])}, (depth,))
+    def answer(some: torch.Tensor) -> torch.Tensor:
+        mixed = torch.where(moving, some, weight.detach())
+        return torch.func.functional_call(generator, {"answer.weight": mixed}, (depth,))
 
-    torch.autograd.gradcheck(answer, (change,))
+    torch.autograd.gradcheck(answer, (weight,))
 
 
 def test_comes_back_from_its_file(tmp_path: Path, depth: torch.Tensor) -> None:

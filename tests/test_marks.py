@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matplotlib.backend_bases import KeyEvent, MouseEvent
+from matplotlib.backend_bases import KeyEvent, MouseButton, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -26,6 +26,12 @@ from util.predictions import write_predictions
 DATA = Path(__file__).parent / "data" / "marks"
 CAMERA = (460.0, 460.0, 320.0, 240.0)
 HEADER = "file,joint,u,v,depth_mm\n"
+
+
+def read_depth(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image
 
 
 def marks_of(*rows: tuple[str, str, float, float, float], empty: tuple[str, ...] = ()) -> Marks:
@@ -193,7 +199,7 @@ def frames(tmp_path) -> Path:
 
 def test_a_view_is_the_image_as_stored(frames):
     view = Folder.open(frames).view("1.png")
-    stored = cv2.imread(str(frames / "1.png"), cv2.IMREAD_UNCHANGED)
+    stored = read_depth(frames / "1.png")
     (left, top), (height, width) = view.corner, view.depth_mm.shape
     part = stored[top : top + height, left : left + width]
     assert np.array_equal(view.depth_mm[view.depth_mm > 0], part[view.depth_mm > 0])
@@ -216,7 +222,7 @@ def test_sheets_depths_and_marks_from_the_command_line(frames, tmp_path, capsys)
     main(["sheet", str(frames), "--out", str(tmp_path / "all"), "--columns", "2"])
     assert [*(path.name for path in (tmp_path / "one").iterdir())] == ["000.png"]
     assert "2 frames in 1 pictures" in capsys.readouterr().out
-    stored = cv2.imread(str(frames / "1.png"), cv2.IMREAD_UNCHANGED)
+    stored = read_depth(frames / "1.png")
     rows, columns = np.nonzero((stored > 0) & (stored < 1000))
     u, v = float(columns[0]), float(rows[0])
     path = tmp_path / "m.csv"
@@ -255,7 +261,9 @@ def test_marks_are_clicked_in_a_window(frames):
         across = panel * (view.depth_mm.shape[1] * view.zoom + 2 * RULER)
         canvas.draw()
         place = figure.axes[0].transData.transform((x + across, y + HEAD))
-        canvas.callbacks.process("button_press_event", MouseEvent("button_press_event", canvas, *place, button=1))
+        canvas.callbacks.process(
+            "button_press_event", MouseEvent("button_press_event", canvas, *place, button=MouseButton.LEFT)
+        )
 
     left, top = folder.view("0.png").corner
     press("2")
@@ -300,7 +308,7 @@ def test_kinect_marks_lie_on_a_hand(shared, which):
     marks = read_marks(DATA / f"{which}.csv")
     assert {*read_marks(DATA / "kinect.csv").frames} == {path.name for path in folder.glob("*.png")}
     for file, (u, v), depth_mm in zip(marks.files, marks.uv, marks.depth_mm, strict=True):
-        stored = cv2.imread(str(folder / file), cv2.IMREAD_UNCHANGED).astype(np.float64)
+        stored = read_depth(folder / file).astype(np.float64)
         on_hand = np.where(np.abs(stored - depth_mm) < 1, stored, 0)
         assert depth_at(on_hand, u, v) == depth_mm
 
