@@ -74,15 +74,20 @@ def click(root: Path, path: Path, frames: Sequence[str], every: int) -> None:
 
 def score_table(scores: dict[str, dict]) -> str:
     """A row a branch: errors of tips, and of the wrist."""
-    head = f"{'':22}{'tips':>6}{'median px':>11}{'mean px':>9}{'median mm':>11}{'mean mm':>9}{'in 10 mm':>10}"
-    lines = [f"{head}{'wrists':>9}{'median mm':>11}"]
+    columns = (("median px", "median_px"), ("mean px", "mean_px"), ("median mm", "median_mm"), ("mean mm", "mean_mm"))
+    head = f"{'':22}{'tips':>6}" + "".join(f"{title:>11}" for title, _ in columns)
+    lines = [f"{head}{'in 10 mm':>11}{'wrists':>8}{'median mm':>11}"]
     for name, tips in scores.items():
         wrist = tips["wrist"]
-        lines.append(
-            f"{name:22}{tips['n']:6d}{tips['median_px']:11.2f}{tips['mean_px']:9.2f}{tips['median_mm']:11.2f}"
-            f"{tips['mean_mm']:9.2f}{tips['within_10']:10.1%}{wrist['n']:9d}{wrist['median_mm']:11.2f}"
-        )
+        errors = "".join(_cell(tips[measure], ".2f") for _, measure in columns)
+        line = f"{name:22}{tips['n']:6d}{errors}{_cell(tips['within_10'], '.1%')}"
+        lines.append(f"{line}{wrist['n']:8d}{_cell(wrist['median_mm'], '.2f')}")
     return "\n".join(lines)
+
+
+def _cell(value: float | None, form: str) -> str:
+    """A measure, or a dash where nothing was marked."""
+    return f"{'-' if value is None else format(value, form):>11}"
 
 
 def main(line: Sequence[str]) -> None:

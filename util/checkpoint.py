@@ -51,8 +51,9 @@ class Checkpoint:
         if GENERATOR not in self.config:
             return None
         try:
-            size = GeneratorSize(**{key: int(value) for key, value in self.config[GENERATOR].items()})
-            return size._replace(correcting=bool(size.correcting))
+            words = dict(self.config[GENERATOR])
+            correcting = bool(words.pop("correcting", False))
+            return GeneratorSize(**{key: int(value) for key, value in words.items()}, correcting=correcting)
         except (AttributeError, TypeError, ValueError):
             raise UserError(f"The weights {self.path} have a damaged header: fetch or convert them anew.") from None
 

@@ -86,6 +86,7 @@ class TipErrors:
     def summary(self) -> dict:
         """n, median_px, mean_px, median_mm, mean_mm and within_10 (a share) of the tips; the same under "wrist".
 
+        Where n is 0, the others are None.
         What a wrist keypoint is differs between hands and markers by more than a tip's error: it is told apart.
         """
         tips = np.array([joint in TIPS for joint in self.joints], bool)
@@ -94,7 +95,7 @@ class TipErrors:
     def _of(self, chosen: np.ndarray) -> dict:
         px, mm = self.px[chosen], self.mm[chosen]
         if not len(px):
-            return {"n": 0} | dict.fromkeys(("median_px", "mean_px", "median_mm", "mean_mm", "within_10"), math.nan)
+            return {"n": 0} | dict.fromkeys(("median_px", "mean_px", "median_mm", "mean_mm", "within_10"))
         return {
             "n": len(px),
             "median_px": float(np.median(px)),
