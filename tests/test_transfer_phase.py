@@ -21,6 +21,7 @@ from training.translation import Translation
 from util.checkpoint import load_weights, save_weights
 from util.convert import convert
 from util.errors import UserError
+from util.published import GeneratorSize
 from util.run_folder import RunFolder
 from util.training_state import load_training_state
 
@@ -53,16 +54,18 @@ def test_a_run_leaves_a_generator_its_measures_and_pictures(finished: Path) -> N
     assert results["joints_mm_before"] < 20, "the reader reads"
     assert 0 <= results["iou"] <= 1 and results["roughness_mm_synthetic"] < results["roughness_mm_real"]
     generator = load_generator(finished / "last.safetensors")
-    assert (generator.filters, generator.blocks) == (SMOKE.transfer.filters, SMOKE.transfer.blocks)
+    assert generator.size == GeneratorSize(SMOKE.transfer.filters, SMOKE.transfer.blocks, correcting=True)
     state = load_training_state(finished / "last.pt")
     assert state["step"] == 4 and len(state["pools"]["real"]) == 16 and len(state["optimizers"]) == 2
     for name, tensor in generator.state_dict().items():
         assert torch.equal(tensor, state["weights"][name])
     assert (finished / "pictures" / "translated.png").is_file()
     logged = b"".join(file.read_bytes() for file in (finished / "tensorboard").iterdir())
-    for name in ("adversarial", "cycle", "silhouette", "depth", "joints", "features"):
+    for name in ("adversarial", "matching", "cycle", "silhouette", "depth"):
         for way in ("to_real", "to_rendered"):
             assert f"loss/{way}/{name}".encode() in logged
+    assert b"loss/to_real/joints" in logged and b"loss/to_real/features" in logged
+    assert b"loss/to_rendered/joints" not in logged, "nothing is read off real crops"
     for name in (b"loss/discriminator/real", b"loss/discriminator/rendered", b"synthetic", b"training/rate"):
         assert name in logged
 
@@ -99,7 +102,8 @@ def test_the_rate_is_constant_and_then_falls_to_nothing(tmp_path: Path) -> None:
     experiment = with_transfer(replace(TINY, optim=replace(TINY.optim, steps=100)))
     networks = TransferNetworks.new(experiment.transfer, torch.device("cpu"))
     loop = TransferLoop(experiment, Fabric(accelerator="cpu"), networks, RunFolder.open(tmp_path / "a", experiment))
-    assert [loop.rate(step) for step in (0, 49, 75, 100)] == pytest.approx([2e-4, 2e-4, 1e-4, 0])
+    rate = experiment.transfer.learning_rate
+    assert [loop.rate(step) for step in (0, 49, 75, 100)] == pytest.approx([rate, rate, rate / 2, 0])
     before = [parameter.clone() for parameter in networks.to_real.parameters()]
     with pytest.raises(UserError, match=r"to_real/depth.*transfer\.learning-rate"):
         loop.run(lambda step, generator: {"to_real/depth": before[0].sum() * float("nan")}, 1)
@@ -150,7 +154,11 @@ def test_pre_training_and_self_supervision_learn_from_translated_crops(finished:
     assert torch.equal(Translation.of(plain, fabric)(sample).crop.depth, sample.crop.depth)
     results = run(experiment, tmp_path / "pretrain")
     assert run(replace(experiment, transfer_net=None), tmp_path / "without") != results
-    convert(path, tmp_path / "published.pth")
+    with pytest.raises(UserError, match="correcting generator, for which there are no published names"):
+        convert(path, tmp_path / "published.pth")
+    residual = ResidualGenerator(4, 1)
+    save_weights(tmp_path / "ours.safetensors", residual.state_dict(), {"generator": residual.size._asdict()})
+    convert(tmp_path / "ours.safetensors", tmp_path / "published.pth")
     weights = tmp_path / "pretrain" / "last.safetensors"
     learner = replace(experiment, phase="train", transfer_net=tmp_path / "published.pth")
     run(learner, tmp_path / "train", load_model=weights)

@@ -92,6 +92,11 @@ def _published_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
         UserError: nothing published has these tensors, or would take them for another network.
     """
     if size := checkpoint.generator:
+        if size.correcting:
+            raise UserError(
+                f"{checkpoint.path} holds a correcting generator, for which there are no published names: keep it as "
+                f".safetensors."
+            )
         return _in_order(checkpoint, checkpoint.state, generator_shapes(size))
     config = from_plain(NetworkConfig, checkpoint.config, str(checkpoint.path))
     if config.model_head != "linear":
