@@ -52,6 +52,26 @@ def test_a_pupil_who_says_the_same_of_the_same_crop_has_nothing_to_learn(
     assert all(float(value) > 1e-4 for value in teacher_terms(sample, sure, other).values())
 
 
+def test_each_branch_is_pulled_by_its_own_term(network: DualBranchNetwork, frames: FrameStore):
+    sample, sure = taught_batch(network, frames, torch.tensor([0, 1]), generator(), Augmentation(AugmentConfig()), CPU)
+    terms = teacher_terms(sample, torch.ones_like(sure), network(frames.batch([1, 3]).crop)[-1])
+    stage = network.stage(1)
+    pulled = {
+        name: [
+            float(g.abs().sum()) > 0 if g is not None else False
+            for g in torch.autograd.grad(
+                value,
+                [stage.pixel.offsets.weight, *list(stage.head.parameters())[-1:]],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        ]
+        for name, value in terms.items()
+    }
+    assert pulled["teacher_pixel"][0] and not pulled["teacher_pixel"][1]
+    assert pulled["teacher_surface"][1]
+
+
 def test_what_the_teacher_says_turns_with_the_crop(network: DualBranchNetwork, frames: FrameStore):
     turning = Augmentation(AugmentConfig(weights=(1.0, 0.0, 0.0, 0.0)))
     sample, _ = taught_batch(network, frames, torch.tensor([0, 1]), generator(), turning, CPU)
