@@ -72,7 +72,9 @@ class CorrectingGenerator(Generator):
         millimetres."""
         with torch.autocast(depth.device.type, torch.bfloat16, enabled=bf16):
             blocks = _enlarged(depth[..., ::BLOCK, ::BLOCK], BLOCK)
-            grains = torch.cat([_enlarged(grain(depth, depth.shape[-1] // side, kind=side), side) for side in GRAINS], 1)
+            grains = torch.cat(
+                [_enlarged(grain(depth, depth.shape[-1] // side, kind=side), side) for side in GRAINS], 1
+            )
             full = F.relu(self.first(torch.cat([depth, blocks, grains], 1)))
             half = F.relu(self.halve(full))
             deep = F.relu(self.quarter(half))
