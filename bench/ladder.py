@@ -87,8 +87,7 @@ class Ladder:
         """
         if row not in self.course.rows:
             raise UserError(f"There is no row '{row}': choose {', '.join(self.course.rows)}.")
-        lines = read_lines(self.results)
-        if finished(lines, row, seed) and not (again or rescore):
+        if finished(read_lines(self.results), row, seed) and not (again or rescore):
             sys.stdout.write(f"{row}, seed {seed}: finished before\n")
             return False
         if again:
@@ -98,6 +97,7 @@ class Ladder:
             if self.course.named(name).frames in ("", *self.roots):
                 self.run(name, its_seed)
         line = line_of(row, seed, self._measured(row, seed), self._place(row, seed), self.command(row, seed))
+        lines = read_lines(self.results)  # again: another ladder may have finished rows meanwhile
         before = [other for other in lines if (other["row"], other["seed"]) == (row, seed)]
         if before and not again:
             line["commit"] = before[0]["commit"]  # that of the run
