@@ -274,14 +274,16 @@ _ALL += (
         name="ladder-adapt",
         about="goes on with ladder-pretrain, on its source as it is or, with --transfer-net, translated",
         phase="pretrain",
-        optim=OptimConfig(steps=1200, learning_rate=1e-3, warmup=50, average=0.995, check_every=300, check_frames=128),
+        optim=OptimConfig(steps=900, learning_rate=1e-3, warmup=50, average=0.995, check_every=300, check_frames=128),
     ),
     replace(
         _LADDER,
         name="ladder-transfer",
         about="image translation from the benchmark's source to its target frames",
         phase="transfer",
-        optim=replace(_TRANSFER_OPTIM, steps=1000),
+        # its reader knows rendered hands alone, and would take any noise for a moved joint
+        transfer=TransferConfig(joints=0.0, features=0.0),
+        optim=replace(_TRANSFER_OPTIM, steps=800),
     ),
     replace(
         _LADDER,

@@ -47,8 +47,11 @@ class TransferConfig:
     """Weight: translations in which a discriminator finds the same on average as in genuine crops. Published 0."""
     ramp: int = 1
     """Steps over which that term comes in; a residual generator first has to learn to keep a hand."""
-    cycle: float = 10.0
-    """Weight: there and back gives the crop again."""
+    cycle: float = 2.0
+    """Weight: there and back gives the crop again. Published 10."""
+    cycle_real: float = 0.1
+    """Factor on that for real crops: their noise cannot be given back, and asking for it teaches to add none.
+    Published 1."""
     identity: float = 0.0
     """Weight: a crop that has the wanted appearance already stays as it is."""
     silhouette: float = 10.0

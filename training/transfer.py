@@ -102,10 +102,11 @@ class TransferTerms:
         terms: dict[str, Tensor] = {}
         made: list[Tensor] = []
         ways = (
-            ("to_real", rendered, real, networks.generators, networks.judge_real, 1.0),
-            ("to_rendered", real, rendered, networks.generators[::-1], networks.judge_rendered, config.reverse),
+            ("to_real", rendered, real, networks.generators, networks.judge_real, 1.0, 1.0),
+            ("to_rendered", real, rendered, networks.generators[::-1], networks.judge_rendered, config.reverse)
+            + (config.cycle_real,),
         )
-        for name, source, wanted, (there, back), judge, weight in ways:
+        for name, source, wanted, (there, back), judge, weight, returns in ways:
             depth = source.crop.depth
             translated = self.translated(there, depth)
             way: dict[str, Tensor] = {}
@@ -117,8 +118,8 @@ class TransferTerms:
                 with torch.no_grad():
                     wanted_found = judge.judged(wanted.crop.depth, self.bf16)[1]
                 way["matching"] = config.matching * transfer_losses.matching(wanted_found, found)
-            if config.cycle:
-                way["cycle"] = config.cycle * (self.translated(back, translated) - depth).abs().mean()
+            if config.cycle * returns:
+                way["cycle"] = config.cycle * returns * (self.translated(back, translated) - depth).abs().mean()
             if config.identity:
                 same = self.translated(there, wanted.crop.depth)
                 way["identity"] = config.identity * (same - wanted.crop.depth).abs().mean()
