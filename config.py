@@ -289,7 +289,7 @@ _ALL += (
         _LADDER,
         name="ladder-self",
         about="self-supervision on the benchmark's target frames",
-        optim=OptimConfig(steps=1000, batch=16, learning_rate=4e-4, warmup=100, average=0.99),
+        optim=OptimConfig(steps=700, batch=16, learning_rate=4e-4, warmup=100, average=0.99),
     ),
     replace(
         _LADDER,
