@@ -102,11 +102,11 @@ class TransferTerms:
         terms: dict[str, Tensor] = {}
         made: list[Tensor] = []
         ways = (
-            ("to_real", rendered, real, networks.generators, networks.judge_real, 1.0, 1.0),
-            ("to_rendered", real, rendered, networks.generators[::-1], networks.judge_rendered, config.reverse)
-            + (config.cycle_real,),
+            ("to_real", rendered, real, networks.generators, networks.judge_real),
+            ("to_rendered", real, rendered, networks.generators[::-1], networks.judge_rendered),
         )
-        for name, source, wanted, (there, back), judge, weight, returns in ways:
+        for name, source, wanted, (there, back), judge in ways:
+            weight, returns = (1.0, 1.0) if name == "to_real" else (config.reverse, config.cycle_real)
             depth = source.crop.depth
             translated = self.translated(there, depth)
             way: dict[str, Tensor] = {}

@@ -30,13 +30,16 @@ def label_truth(
 ) -> dict[str, float]:
     """What a translation changes of rendered hands, means over crops.
 
-    joints_moved_mm: how far the reader's joints move; joints_mm_before and _after: their distance from the labels.
+    joints_moved_mm: how far the reader's joints move, its own unsteadiness under noise included; joints_bias_mm: how
+    far on average over crops, in which that cancels and a hand that was moved does not, mean over joints;
+    joints_mm_before and _after: their distance from the labels.
     iou: overlap of the hand's region before and after; lost and gained: share of its samples that vanish and appear.
     depth_mm, depth_bias_mm: size and mean of the change of depth, where both show the hand.
     roughness_mm_*: mean difference of a reading from its four neighbours on one surface, for the three kinds of crops:
     how far from a sensor's noise a translation still is. nan where nothing was seen or no reader was given.
     """
     found: dict[str, list[Tensor]] = {}
+    moves: list[Tensor] = []
 
     def note(**values: Tensor) -> None:
         for name, value in values.items():
@@ -50,8 +53,9 @@ def label_truth(
             raise ValueError("label_truth needs labels")
         if reader is not None:
             first, second = (c.mm_from_uvd(reader(c.depth).joints_uvd) for c in (source, crop))
+            moves.append((second - first).cpu())
             note(
-                joints_moved_mm=(second - first).norm(dim=-1).mean(1),
+                joints_moved_mm=moves[-1].norm(dim=-1).mean(1),
                 joints_mm_before=(first - joints_mm).norm(dim=-1).mean(1),
                 joints_mm_after=(second - joints_mm).norm(dim=-1).mean(1),
             )
@@ -73,7 +77,9 @@ def label_truth(
     some = frames.batch(torch.linspace(0, len(frames) - 1, min(SEARCHED, len(frames))).long()).crop
     note(roughness_mm_real=_roughness(some))
     names = ("joints_moved_mm", "joints_mm_before", "joints_mm_after", *found)
-    return {name: float(torch.cat(found[name]).mean()) if name in found else math.nan for name in names}
+    bias_mm = float(torch.cat(moves).mean(0).norm(dim=-1).mean()) if moves else math.nan
+    means = {name: float(torch.cat(found[name]).mean()) if name in found else math.nan for name in names}
+    return {"joints_bias_mm": bias_mm} | means
 
 
 @torch.no_grad()
