@@ -28,8 +28,8 @@ from util.training_state import load_training_state
 SMOKE = replace(EXPERIMENTS["smoke"], phase="transfer")
 TINY = replace(SMOKE, optim=replace(SMOKE.optim, steps=2, batch=2, real_batch=2))
 MEASURES = {
-    "joints_bias_mm", "joints_moved_mm", "joints_mm_before", "joints_mm_after", "iou", "lost", "gained", "depth_mm", "depth_bias_mm",
-    "roughness_mm_synthetic", "roughness_mm_translated", "roughness_mm_real",
+    "joints_bias_mm", "joints_moved_mm", "joints_mm_before", "joints_mm_after", "iou", "lost", "gained", "depth_mm",
+    "depth_bias_mm", "roughness_mm_synthetic", "roughness_mm_translated", "roughness_mm_real",
 }  # fmt: skip
 
 
