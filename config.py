@@ -14,6 +14,7 @@ from config_benchmark import (
     OpticsConfig as OpticsConfig,
 )
 from config_data import (
+    DATA_SET_TITLES as DATA_SET_TITLES,
     AugmentConfig as AugmentConfig,
     DataConfig as DataConfig,
     DataSetName as DataSetName,
@@ -21,7 +22,11 @@ from config_data import (
     NyuConfig as NyuConfig,
     ShrecConfig as ShrecConfig,
 )
-from config_losses import SupervisedConfig as SupervisedConfig, UnlabelledConfig as UnlabelledConfig
+from config_losses import (
+    FittedConfig as FittedConfig,
+    SupervisedConfig as SupervisedConfig,
+    UnlabelledConfig as UnlabelledConfig,
+)
 from config_rendered import (
     DemoConfig as DemoConfig,
     ForearmConfig as ForearmConfig,
@@ -163,9 +168,12 @@ class Experiment:
     """Losses on rendered hands."""
     unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)
     """Losses on real crops."""
-    source: Literal["real", "rendered", "labelled"] = "real"
+    fitted: FittedConfig = field(default_factory=FittedConfig)
+    """Hands fitted to real crops."""
+    source: Literal["real", "rendered", "labelled", "fitted"] = "real"
     """What the phase train learns from: real crops without labels beside rendered ones; as many rendered ones instead
-    (the control); or the real crops with their labels (full supervision)."""
+    (the control); the real crops with their labels (full supervision); or with hands that were fitted to them, beside
+    rendered ones."""
     transfer: TransferConfig = field(default_factory=TransferConfig)
     """Image translation."""
     transfer_net: Path | None = None
@@ -293,6 +301,14 @@ _ALL += (
     ),
     replace(
         _LADDER,
+        name="ladder-fitted",
+        about="hands fitted to the benchmark's target frames teach the network",
+        source="fitted",
+        augment=AugmentConfig(discs=3),
+        optim=OptimConfig(steps=700, batch=16, learning_rate=6e-4, warmup=100, average=0.99),
+    ),
+    replace(
+        _LADDER,
         name="ladder-supervised",
         about="full supervision on the benchmark's target frames, images as many as the source's pre-training saw",
         source="labelled",
@@ -364,16 +380,7 @@ def _published(
     )
 
 
-_TITLES: dict[DataSetName, str] = {
-    "nyu": "NYU",
-    "icvl": "ICVL",
-    "msra": "MSRA",
-    "hands17": "HANDS 2017",
-    "shrec": "SHREC'17",
-    "dhg": "DHG-14/28",
-    "frames": "a folder of one's own frames",
-}
-_ALL += tuple(_train(name, title) for name, title in _TITLES.items())
+_ALL += tuple(_train(name, title) for name, title in DATA_SET_TITLES.items())
 _ALL += (
     _published("nyu", "NYU", 250.0, (500.0, 1200.0), 72_757 // 32, 15, 10),
     _published("icvl", "ICVL", 200.0, (150.0, 600.0), 22_000 // 32, 8, 4),

@@ -6,6 +6,17 @@ from typing import Literal
 
 DataSetName = Literal["demo", "benchmark", "nyu", "icvl", "msra", "hands17", "shrec", "dhg", "frames"]
 
+DATA_SET_TITLES: dict[DataSetName, str] = {
+    "nyu": "NYU",
+    "icvl": "ICVL",
+    "msra": "MSRA",
+    "hands17": "HANDS 2017",
+    "shrec": "SHREC'17",
+    "dhg": "DHG-14/28",
+    "frames": "a folder of one's own frames",
+}
+"""Those that are read from a folder, as they are called in sentences."""
+
 
 @dataclass(frozen=True)
 class AugmentConfig:

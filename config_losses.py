@@ -82,3 +82,19 @@ class UnlabelledConfig:
     """Steps over which these terms come in."""
     prior_floor: float = 0.15
     """Floor of the pose prior's standard deviations, radians."""
+
+
+@dataclass(frozen=True)
+class FittedConfig:
+    """Learning from hands that were fitted to frames (training/fitted.py)."""
+
+    frames: int = 4000
+    """Frames of the training split that a hand is fitted to, spread over it."""
+    steps: int = 30
+    """Optimisation steps of each hand."""
+    surface_mm: float = 3.0
+    """A hand explains its frame when observed points lie nearer to its surface than this on average ..."""
+    iou: float = 0.6
+    """... and its silhouette overlaps the observed one by more than this."""
+    weight: float = 1.0
+    """Weight of what is learned from them, beside rendered hands."""

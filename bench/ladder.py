@@ -52,7 +52,7 @@ RUNS = Path("runs") / "ladder"
 """Run folders, from the root; weights of finished rows lie in its folder `weights`."""
 SHIPPED = {
     "synthetic_only_mm": ("synthetic-2", WEIGHTS / "benchmark-synthetic.safetensors"),
-    "final_mm": ("stage-2", WEIGHTS / "benchmark-final.safetensors"),
+    "final_mm": ("fitted", WEIGHTS / "benchmark-final.safetensors"),
     "supervised_mm": ("supervised", WEIGHTS / "benchmark-supervised.safetensors"),
 }
 """What --check reports -> the row that it is of, and where its weights are."""

@@ -75,6 +75,10 @@ ROWS: dict[str, Row] = {
     "to-model": Row("+ pixel to model", _self(*NO_TO_PIXEL, *ONE_STAGE)),
     "both-ways": Row("+ model to pixel", _self(*ONE_STAGE)),
     "stage-2": Row("+ stage 2", _self()),
+    "fitted": Row(
+        "+ hands fitted to frames",
+        Run("ladder-fitted", (), {"--load-model": "stage-2", "--transfer-net": "transfer-consistent"}),
+    ),
     "synthetic-2": Row("synthetic only, two stages", _test("adapt-clean")),
     "consistent-2": Row("+ Consis-CycleGAN, two stages", _test("adapt-consistent")),
     "awr": Row(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from config import Experiment, OptimConfig
 from training.evaluate import score_and_show, table, test
+from training.fitted import learn_fitted
 from training.labelled import learn_labelled
 from training.loop import Loop
 from training.pretrain import held_out_final, pretrain
@@ -61,6 +62,8 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     loop = Loop(experiment, fabric, network, folder, resume)
     if experiment.source == "labelled":
         learn_labelled(experiment, loop, frames)
+    elif experiment.source == "fitted":
+        learn_fitted(experiment, loop, layer, rendered, frames)
     else:
         self_supervise(experiment, loop, layer, rendered, frames)
     with loop.averaged_weights():

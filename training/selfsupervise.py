@@ -155,6 +155,16 @@ def self_supervise(
             unlabelled |= teacher_terms(real, sure, of_real[-1])
         return terms | terms_of.weighted(unlabelled, step)
 
+    def picture(step: int) -> None:
+        with loop.averaged_weights() as network:
+            show_outputs(loop.writer, network, checked.batch(range(min(8, len(checked)))), step)
+
+    loop.run(losses, optim.batch + optim.real_batch, unlabelled_judge(loop, layer, checked), picture)
+
+
+def unlabelled_judge(loop: Loop, layer: HandLayer, checked: FrameStore) -> Callable[[nn.Module, int], float]:
+    """A score of held-out frames that needs no labels: distance to the surface and overlap; all measures are logged."""
+
     def judge(network: nn.Module, step: int) -> float:
         scores = score_frames(network, checked, layer)
         last = f"stage{len(network.stages)}"  # type: ignore[arg-type]
@@ -165,8 +175,4 @@ def self_supervise(
         model = scores[f"{last}_model"]
         return model["surface_mm"]["mean"] / 10 + 1 - model["iou"]["mean"]
 
-    def picture(step: int) -> None:
-        with loop.averaged_weights() as network:
-            show_outputs(loop.writer, network, checked.batch(range(min(8, len(checked)))), step)
-
-    loop.run(losses, optim.batch + optim.real_batch, judge, picture)
+    return judge
