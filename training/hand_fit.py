@@ -124,7 +124,12 @@ class HandFit:
     def _observation(self, crop: HandCrop, observed: Bool[Tensor, "b 1 s s"], output: StageOutput) -> Observation:
         """As training observes, but the hand is what was seen before any prediction."""
         hand = observed & crop.foreground
-        points, seen = points_from_crop(crop, self.config.points, stream("refine"), hand)
+        # crop by crop with the same draws: how a hand is fitted does not depend on what is fitted beside it
+        drawn = [
+            points_from_crop(crop.select(row), self.config.points, stream("refine"), hand[row])
+            for row in torch.arange(len(hand), device=hand.device).split(1)
+        ]
+        points, seen = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         radii = self.spheres.radii(output.joints_xyz, output.vertices_xyz, crop.cube_mm[:, :1] / 2)
         labels = self.spheres.label_points(points, self.spheres.centres(output.pixel_xyz), radii)
         return Observation(crop, hand, points, seen, labels, outside_distance(crop.foreground))
