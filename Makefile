@@ -35,6 +35,6 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
 	$(PIP_INSTALL) -r requirements.txt
 	touch $@
 
-$(VENV)/test.stamp: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/test.stamp: requirements-dev.txt requirements-optional.txt requirements.txt | $(VENV)/bin/python
 	$(PIP_INSTALL) -r requirements-dev.txt
 	touch $@ $(VENV)/run.stamp

@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ("config_data", "config_losses", "config_rendered", "config_transfer", "config_benchmark", "config")
-ROOMS = ("util", "render", "dataloader", "model", "training")
+ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
 ORDER = SETTINGS + ROOMS
-ENTRIES = ("train_render", "evaluate")
+ENTRIES = ("train_render", "evaluate", "predict", "export", "hubconf")
 MAX_LINES = 400
 
 

@@ -137,16 +137,21 @@ def list_frames(config: DataConfig, split: Literal["train", "test"]) -> Listing:
     )
 
 
-def find_images(root: Path) -> list[str]:
+def find_images(root: Path, endings: tuple[str, ...] = ENDINGS) -> list[str]:
     """Images of a folder and of its sub-folders, relative to it, in natural order; nothing that is hidden."""
     names = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         place = Path(folder).relative_to(root)
         names += [
-            (place / file).as_posix() for file in files if file.lower().endswith(ENDINGS) and not file.startswith(".")
+            (place / file).as_posix() for file in files if file.lower().endswith(endings) and not file.startswith(".")
         ]
-    return sorted(names, key=lambda name: [_natural(part) for part in name.split("/")])
+    return sorted(names, key=natural_order)
+
+
+def natural_order(name: str) -> list[list[tuple[int, int, str]]]:
+    """A sorting key of paths with slashes: folder by folder, 2 before 10."""
+    return [_natural(part) for part in name.split("/")]
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -1,0 +1,99 @@
+"""Hands in a raw depth frame, best first: with bodies in view, nearer things, and the frame's borders.
+
+The nearest hand-sized surface is looked for again and again, each time without what was found before, so that a face
+or a cup nearer than the hand only takes one of the places (a large thing takes more of them, in pieces). Candidates are
+ordered by size and width, which a piece of a board can pass: what they are is told by the hand that is fitted to them.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dataloader.locate import HAND_AREA_MM2, Intrinsics, LocatedHand, locate_hand
+
+AREA_MM2 = (2500.0, 4500.0, 20_000.0, 30_000.0)
+"""What hands show: never less than the first or more than the last, usually between the other two."""
+REACH_MM = (70.0, 110.0, 230.0, 300.0)
+"""Likewise the largest extent of it."""
+PALM_MM = (10.0, 18.0, 52.0, 70.0)
+"""Likewise the radius of the widest circle inside it: faces and boards are wider."""
+BORDER_PX = 4
+"""Fewer pixels of a hand on the frame's border are noise."""
+
+
+@dataclass(frozen=True)
+class HandCandidate:
+    """A part of a frame that may be a hand."""
+
+    centre_mm: tuple[float, float, float]
+    """Mean of its points, camera frame."""
+    observed: np.ndarray
+    """(h, w) bool: its pixels, without forearm and background."""
+    score: float
+    """How much it looks like a hand, by its size and width alone: 0 to 1."""
+    touches_border: bool
+    """Whether the frame's border cuts it, so that part of the hand may lie outside."""
+
+
+def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0, most: int = 3) -> list[HandCandidate]:
+    """Look for hands in a whole frame.
+
+    Args:
+        depth_mm: (h, w), 0 = no reading.
+        camera: intrinsics of the frame.
+        cube_mm: edge of the cube that each hand is looked for in.
+        most: how many candidates are kept.
+
+    Returns:
+        Candidates, the likeliest first, the nearer of two alike; none where nothing of a hand's size is seen.
+    """
+    left = np.array(depth_mm, np.float32)
+    fx, fy = camera[:2]
+    candidates: list[HandCandidate] = []
+    for _ in range(most):
+        found = locate_hand(left, camera, cube_mm=cube_mm)
+        if found is None or not found.observed.any():
+            break
+        seen = found.observed
+        area = float((left[seen] ** 2).sum()) / (fx * fy)
+        if area >= HAND_AREA_MM2:
+            score = _plausible(area, AREA_MM2) * _plausible(_reach_mm(left, found, camera), REACH_MM)
+            score *= _plausible(_palm_mm(found, fx), PALM_MM)
+            border = sum(int(edge.sum()) for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1]))
+            candidates.append(HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX))
+        left = _without(left, found, camera, cube_mm)
+    return sorted(candidates, key=lambda candidate: -candidate.score)
+
+
+def _plausible(value: float, limits: tuple[float, float, float, float]) -> float:
+    """1 between the two middle limits, falling to 0 at the outer ones."""
+    return float(np.interp(value, limits, (0.0, 1.0, 1.0, 0.0)))
+
+
+def _reach_mm(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics) -> float:
+    """Largest extent of a hand in the image, mm: along the longer axis of its outline."""
+    v, u = np.nonzero(found.observed)
+    z = depth_mm[found.observed]
+    points = np.stack([u * z / camera[0], v * z / camera[1]])
+    _, axes = np.linalg.eigh(np.cov(points) if points.shape[1] > 1 else np.eye(2))
+    low, high = np.percentile(axes.T @ points, (1, 99), axis=1)
+    return float((high - low).max())
+
+
+def _palm_mm(found: LocatedHand, focal: float) -> float:
+    """Radius of the widest circle inside a hand, mm; missing readings of a pixel or two do not count."""
+    solid = cv2.morphologyEx(found.observed.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return float(cv2.distanceTransform(np.pad(solid, 1), cv2.DIST_L2, 5).max()) * found.centre_mm[2] / focal
+
+
+def _without(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics, cube_mm: float) -> np.ndarray:
+    """Depth with the cube around what was found emptied, so that the next search meets something else."""
+    height, width = depth_mm.shape
+    x, y, z = found.centre_mm
+    fx, fy, cx, cy = camera
+    half = cube_mm / 2
+    across = np.abs((np.arange(width, dtype=np.float32) + 0.5 - cx) * (z / fx) - x) <= half
+    down = np.abs((np.arange(height, dtype=np.float32) + 0.5 - cy) * (z / fy) - y) <= half
+    gone = down[:, None] & across & (np.abs(depth_mm - z) <= half)
+    return np.where(gone | found.observed, 0, depth_mm)

@@ -1,0 +1,291 @@
+"""Depth frames in, hands in millimetres out: find, crop, read, judge, choose.
+
+A frame is looked at as its sides ask for (predicting/views.py). Each view's likeliest place is read first; where no
+hand fits there, the others are. Among what was read the hand that the depth supports best is the answer.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dataloader.camera import Camera
+from dataloader.find_hands import find_hands
+from dataloader.frame import DepthFrame
+from dataloader.locate import Intrinsics
+from dataloader.named_cameras import nominal_intrinsics
+from dataloader.rendered import visible_centre
+from predicting.engine import Engine, EngineAnswer, TorchEngine
+from predicting.judge import judge, measure
+from predicting.prediction import HandPrediction, Status, no_hand
+from predicting.sides import right_log_odds, side_confidence
+from predicting.views import Attempt, Hand, View, crops_of
+from util.errors import UserError
+
+if TYPE_CHECKING:
+    from predicting.refine import Refinement
+
+SIDES: dict[str, tuple[Hand, ...]] = {"right": ("right",), "left": ("left",), "auto": ("right", "left")}
+"""What is read for each choice of a side."""
+SIDE_STEPS = 10
+"""Optimisation steps of both hands before the sides are compared."""
+CUBE_MM = 250.0
+"""Edge of the cube around a hand."""
+CANDIDATES = 3
+"""Places of a frame that are read at most, for each side."""
+FITTING: tuple[Status, ...] = ("ok", "touches the border")
+"""What a hand that explains the depth is called."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A place of a view, read and judged."""
+
+    attempt: Attempt
+    answer: EngineAnswer
+    """Of this crop alone, with a batch of 1."""
+    measures: dict[str, float]
+    status: Status
+    confidence: float
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The greater, the better it explains the depth."""
+        return self.status in FITTING, self.confidence
+
+
+class HandEstimator:
+    """Hands in depth frames.
+
+    estimator = HandEstimator(side="auto")
+    hand = estimator(depth_mm, (fx, fy, cx, cy))
+    """
+
+    def __init__(
+        self,
+        weights: Path | str | None = None,
+        side: str = "right",
+        refine: int = 0,
+        *,
+        hand: Path | str | None = None,
+        engine: str | Engine = "torch",
+        cube_mm: float = CUBE_MM,
+        candidates: int = CANDIDATES,
+        recrop: bool = False,
+        device: str = "auto",
+    ) -> None:
+        """Load weights.
+
+        Args:
+            weights: of this project, published, or .onnx for the engine onnx; None = the shipped ones.
+            side: the hand that frames show; auto = whichever explains the depth better.
+            refine: optimisation steps of each hand against the depth.
+            hand: file of the hand model that the weights were trained with; None = the open hand.
+            engine: what runs the network.
+            cube_mm: edge of the cube around a hand.
+            candidates: places of a frame that are read at most.
+            recrop: whether to read a second crop, centred on the hand that the first one showed.
+            device: cpu, cuda, or auto.
+
+        Raises:
+            UserError: a file is absent or of another kind, an option is out of range, or the engine's package absent.
+        """
+        if side not in SIDES:
+            raise UserError(f"--side {side} is no side: choose {', '.join(SIDES)}.")
+        if refine < 0 or candidates < 1 or not cube_mm > 0:
+            raise UserError("--refine counts steps from 0, --candidates from 1, and --cube-mm is a length: mend them.")
+        self.sides = SIDES[side]
+        self.cube_mm, self.candidates, self.recrop = float(cube_mm), candidates, recrop
+        hand_file = None if hand is None else Path(hand)
+        self.engine = make_engine(engine, None if weights is None else Path(weights), hand_file, device)
+        self.faces = self.engine.faces
+        steps = {"answer": refine, "side": SIDE_STEPS if len(self.sides) == 2 else 0}
+        refinements = {}
+        if any(steps.values()):
+            from predicting.refine import Refinement  # it draws poses to know which are plausible
+
+            refinements = {what: Refinement(hand_file, n) for what, n in steps.items() if n}
+        self._refine, self._settle = refinements.get("answer"), refinements.get("side")
+
+    def __call__(self, depth_mm: np.ndarray, camera: Camera | Intrinsics | str, name: str = "") -> HandPrediction:
+        """The hand in one frame.
+
+        Args:
+            depth_mm: (h, w), millimetres, 0 = no reading.
+            camera: a camera, its fx, fy, cx, cy in pixels, or a sensor's name.
+            name: of the frame.
+        """
+        if isinstance(camera, str):
+            camera = nominal_intrinsics(camera, (depth_mm.shape[1], depth_mm.shape[0]))
+        camera = camera if isinstance(camera, Camera) else Camera.of(*camera)
+        return self.batch([DepthFrame(depth_mm, camera, name)])[0]
+
+    def frames(self, frames: Iterable[DepthFrame], batch: int = 16) -> Iterator[HandPrediction]:
+        """The hands of many frames, one answer a frame in their order; `batch` frames are read together."""
+        source = iter(frames)
+        while some := list(islice(source, batch)):
+            yield from self.batch(some)
+
+    def batch(self, frames: Sequence[DepthFrame]) -> list[HandPrediction]:
+        """The hands of a few frames, all read together."""
+        attempts = [
+            attempt
+            for k, frame in enumerate(frames)
+            for side in self.sides
+            for attempt in self.places(k, View.of(frame, side))
+        ]
+        best = self.read_best(attempts)
+        both = [best[k] for k in range(len(frames))]
+        chosen = [chosen_side(sides, odds) for sides, odds in zip(both, self.side_odds(both), strict=True)]
+        readings = self.refined([reading for reading, _ in chosen])
+        return [
+            self.predicted(frame, reading, sure)
+            for frame, reading, (_, sure) in zip(frames, readings, chosen, strict=True)
+        ]
+
+    def places(self, frame: int, view: View) -> list[Attempt]:
+        """Places of a view that may be a hand, likeliest first."""
+        found = find_hands(view.depth_mm, view.camera, self.cube_mm, self.candidates)
+        return [Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found]
+
+    def read_best(self, attempts: Sequence[Attempt]) -> dict[int, dict[Hand, Reading]]:
+        """The best reading of each frame and side: its first place's where a hand fits there, else any place's."""
+        waiting: dict[tuple[int, Hand], list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            waiting[attempt.frame, attempt.view.side].append(attempt)
+        best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
+        first = [places[0] for places in waiting.values()]
+        self._keep(best, self.read(first))
+        unsolved = {frame for frame, of_side in best.items() if all(r.status not in FITTING for r in of_side.values())}
+        self._keep(
+            best, self.read([a for (frame, _), places in waiting.items() if frame in unsolved for a in places[1:]])
+        )
+        return best
+
+    @staticmethod
+    def _keep(best: dict[int, dict[Hand, Reading]], readings: Sequence[Reading]) -> None:
+        for reading in readings:
+            of_side, side = best[reading.attempt.frame], reading.attempt.view.side
+            if side not in of_side or reading.rank > of_side[side].rank:
+                of_side[side] = reading
+
+    def read(self, attempts: Sequence[Attempt]) -> list[Reading]:
+        """Read places as hands and judge them, all as one batch."""
+        if not attempts:
+            return []
+        crop, observed = crops_of(attempts, self.cube_mm)
+        answer = self.engine(crop)
+        if self.recrop:
+            centres = visible_centre(answer.vertices_mm, self.faces).tolist()
+            attempts = [
+                replace(attempt, centre_mm=tuple(centre)) for attempt, centre in zip(attempts, centres, strict=True)
+            ]
+            crop, observed = crops_of(attempts, self.cube_mm)
+            answer = self.engine(crop)
+        measures = measure(crop, *answer, observed, self.faces)
+        return [
+            Reading(attempt, one, found, *judge(found, attempt.touches_border))
+            for attempt, one, found in zip(attempts, _split(answer), measures, strict=True)
+        ]
+
+    def refined(self, readings: Sequence[Reading | None]) -> list[Reading | None]:
+        """Readings with parameters refined against their depth, if that was asked for, and measured anew.
+
+        Status and confidence stay what the network's own answer earned: given enough steps, a hand fits many things.
+        """
+        there = [reading for reading in readings if reading is not None]
+        better = iter(there if self._refine is None else self._improved(there, self._refine))
+        return [None if reading is None else next(better) for reading in readings]
+
+    def side_odds(self, readings: Sequence[dict[Hand, Reading]]) -> list[float]:
+        """Log odds that each frame's hand is a right one, 0 where not both sides were read as hands."""
+        return [0.0 if pair is None else right_log_odds(*pair) for pair in self.compared(readings)]
+
+    def compared(
+        self, readings: Sequence[dict[Hand, Reading]]
+    ) -> list[tuple[dict[str, float], dict[str, float]] | None]:
+        """Measures of each frame's right and left hand, both refined: the wrong one stays worse wherever it started.
+
+        None where not both sides were read as hands.
+        """
+        hands = [[r for r in (sides.get(side) for side in SIDES["auto"]) if r is not None] for sides in readings]
+        both = [len(pair) == 2 and all(r.status != "no hand" for r in pair) for pair in hands]
+        pairs = [pair for pair, there in zip(hands, both, strict=True) if there]
+        if self._settle is None or not pairs:
+            return [None] * len(readings)
+        fine = [reading.measures for reading in self._improved([r for pair in pairs for r in pair], self._settle)]
+        measured = iter(zip(fine[::2], fine[1::2], strict=True))
+        return [next(measured) if there else None for there in both]
+
+    def _improved(self, readings: Sequence[Reading], refine: "Refinement") -> list[Reading]:
+        """Readings with refined parameters, and measured anew."""
+        if not readings:
+            return []
+        crop, observed = crops_of([reading.attempt for reading in readings], self.cube_mm)
+        parts = zip(*(reading.answer for reading in readings), strict=True)
+        answer = refine(crop, observed, EngineAnswer(*(torch.cat(part) for part in parts)))
+        measures = measure(crop, *answer, observed, self.faces)
+        return [
+            replace(reading, answer=one, measures=found)
+            for reading, one, found in zip(readings, _split(answer), measures, strict=True)
+        ]
+
+    def predicted(self, frame: DepthFrame, reading: Reading | None, sure: float = 1.0) -> HandPrediction:
+        """The answer for a frame; sure: of the side, 0 to 1."""
+        if reading is None:
+            return no_hand(frame.name, self.cube_mm)
+        view, answer = reading.attempt.view, reading.answer
+        return HandPrediction(
+            frame=frame.name,
+            status=reading.status,
+            confidence=reading.confidence * sure,
+            side=view.side,
+            joints_mm=view.carried_back(answer.joints_mm[0].numpy()),
+            vertices_mm=view.carried_back(answer.vertices_mm[0].numpy()),
+            params=answer.params[0].numpy(),
+            centre_mm=view.carried_back(np.array(reading.attempt.centre_mm, np.float32)),
+            cube_mm=self.cube_mm,
+            measures=reading.measures,
+        )
+
+
+def chosen_side(readings: dict[Hand, Reading], log_odds: float) -> tuple[Reading | None, float]:
+    """The reading of the likelier side, None where no side shows a hand; how sure the side is, 0 to 1.
+
+    log_odds: that the hand is a right one; it counts where both sides show a hand.
+    """
+    there = {side: reading for side, reading in readings.items() if reading.status != "no hand"}
+    if len(there) < 2:
+        return next(iter(there.values()), None), 1.0
+    return there["right" if log_odds >= 0 else "left"], side_confidence(log_odds)
+
+
+def _split(answer: EngineAnswer) -> list[EngineAnswer]:
+    """Answers of each crop alone, with a batch of 1."""
+    return [EngineAnswer(*parts) for parts in zip(*(part.split(1) for part in answer), strict=True)]
+
+
+def make_engine(engine: str | Engine, weights: Path | None, hand: Path | None, device: str) -> Engine:
+    """An engine by name, or the one given.
+
+    Raises:
+        UserError: there is none of this name, its package is absent, or its weights are absent or of another kind.
+    """
+    if not isinstance(engine, str):
+        return engine
+    if engine == "torch":
+        return TorchEngine(weights, hand, device)
+    if engine == "onnx":
+        if weights is None:
+            raise UserError(
+                "The engine onnx runs an exported network: write one with python export.py, give --weights."
+            )
+        from predicting.onnx_engine import OnnxEngine  # an optional package
+
+        return OnnxEngine(weights, hand)
+    raise UserError(f"There is no engine {engine!r}: choose torch or onnx.")

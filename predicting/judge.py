@@ -1,0 +1,94 @@
+"""Whether a fitted hand explains the depth that was seen: a status, and a confidence.
+
+`measure` says how a batch of fitted hands lies in the crops; `judge` turns one of them into status and confidence.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dataloader.crop import FOREGROUND_BELOW, HandCrop
+from dataloader.points import points_from_crop
+from predicting.prediction import Status
+from render.surface import surface_distance
+from training.branches import masked_mean, render_crop
+from training.measures import COVERED_MM, POINT_SEED
+
+POINTS = 512
+"""Observed points that are measured against the surface."""
+OK_CONFIDENCE = 0.5
+"""Below it a hand fits poorly."""
+AGREEMENT_MM = 20.0
+"""Branches further apart than this speak against a hand: what is no hand is read differently by each."""
+LEAST_WINDOW_PX = 40.0
+"""A cube that fills fewer pixels of the sensor is too far away to tell fingers."""
+
+
+@torch.no_grad()
+def measure(
+    crop: HandCrop,
+    pixel_mm: Float[Tensor, "b 21 3"],
+    joints_mm: Float[Tensor, "b 21 3"],
+    vertices_mm: Float[Tensor, "b v 3"],
+    params: Float[Tensor, "b 62"],
+    observed: Bool[Tensor, "b 1 s s"],
+    faces: Int[Tensor, "f 3"],
+) -> list[dict[str, float]]:
+    """How fitted hands lie in their crops, one dict a crop; what cannot be measured is left out.
+
+    surface_mm: mean distance of observed points from the surface; coverage: share within 10 mm of it; depth_mm: mean
+    difference from the rendered hand where both are; iou: overlap of the two in the image; agreement_mm: mean distance
+    between the joints of the two branches; window_px: edge of the cube in the sensor's pixels.
+
+    Args:
+        crop: the crops, of right hands.
+        pixel_mm, joints_mm, vertices_mm, params: an engine's answer for them, in this order.
+        observed: samples on the hand itself, fixed before any prediction.
+        faces: triangles of the hand; those with corners that are not among the vertices are left out.
+    """
+    faces = faces[(faces < vertices_mm.shape[1]).all(1)]  # 778 vertices are without the middle of the wrist
+    hand = observed & crop.foreground
+    half_mm = crop.cube_mm[:, 2] / 2
+    vertices_xyz = crop.xyz_from_mm(vertices_mm)
+    rendered = render_crop(crop, vertices_xyz, faces).depth
+    # crop by crop with the same draws: what is said of a frame does not depend on what is read beside it
+    drawn = [_points(crop.select(row), hand[row]) for row in torch.arange(len(half_mm)).split(1)]
+    points, seen = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    distance_mm = surface_distance(points, vertices_xyz, faces).sqrt() * half_mm.unsqueeze(1)
+    shown = rendered < FOREGROUND_BELOW
+    both, either = (hand & shown).flatten(1).sum(1), (hand | shown).flatten(1).sum(1)
+    unknown = torch.full_like(half_mm, torch.nan)
+    columns = {
+        "surface_mm": torch.where(seen, distance_mm.mean(1), unknown),
+        "coverage": torch.where(seen, (distance_mm < COVERED_MM).float().mean(1), unknown),
+        "depth_mm": torch.where(both > 0, masked_mean((crop.depth - rendered).abs(), hand & shown) * half_mm, unknown),
+        "iou": torch.where(seen, both / either.clamp_min(1), unknown),
+        "agreement_mm": (pixel_mm - joints_mm).norm(dim=-1).mean(1),
+        "window_px": crop.camera.focal.mean(1) * crop.cube_mm[:, 0] / crop.centre_mm[:, 2],
+    }
+    rows = torch.stack(list(columns.values()), 1).tolist()
+    return [{name: value for name, value in zip(columns, row, strict=True) if value == value} for row in rows]
+
+
+def _points(crop: HandCrop, hand: Bool[Tensor, "b 1 s s"]) -> tuple[Tensor, Tensor]:
+    return points_from_crop(crop, POINTS, torch.Generator().manual_seed(POINT_SEED), hand)
+
+
+def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Status, float]:
+    """Status and confidence (0 to 1) of one fitted hand.
+
+    The confidence orders hands by how well they fit; it is set by hand and no calibrated probability.
+
+    Args:
+        measures: of `measure`.
+        touches_border: whether the frame's border cuts the observed hand.
+    """
+    if "surface_mm" not in measures or "depth_mm" not in measures:
+        return "no hand", 0.0
+    confidence = max(0.0, min(1.0, 1.2 - measures["surface_mm"] / 20)) * measures["iou"] ** 0.5
+    confidence *= min(1.0, AGREEMENT_MM / max(measures["agreement_mm"], 1e-3))
+    if measures["window_px"] < LEAST_WINDOW_PX:
+        return "too far", confidence
+    if confidence < OK_CONFIDENCE:
+        return "poor fit", confidence
+    return ("touches the border" if touches_border else "ok"), confidence

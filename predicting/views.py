@@ -1,0 +1,84 @@
+"""A frame as the network wants to see it: hands in it look like right ones.
+
+A right hand's view is the frame as given, a left hand's the frame flipped left to right, with the camera that would
+have taken it. In camera coordinates the flip is x -> -x, so answers are carried back by a sign.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
+
+from dataloader.camera import Camera
+from dataloader.crop import HandCrop, crop_frame
+from dataloader.frame import DepthFrame
+from dataloader.locate import Intrinsics
+
+Hand = Literal["right", "left"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame, turned so that hands of one side look like right hands."""
+
+    depth_mm: Float32[np.ndarray, "h w"]
+    """0 = no reading."""
+    camera: Intrinsics
+    """fx, fy, cx, cy."""
+    side: Hand
+    """Whose view it is."""
+
+    @staticmethod
+    def of(frame: DepthFrame, side: Hand) -> "View":
+        """The frame for hands of this side."""
+        turned = frame if side == "right" else frame.mirrored()
+        (fx, fy), (cx, cy) = turned.camera.focal.tolist(), turned.camera.principal.tolist()
+        return View(np.asarray(turned.depth_mm, np.float32), (fx, fy, cx, cy), side)
+
+    def carried_back(self, points_mm: Float32[np.ndarray, "*n 3"]) -> Float32[np.ndarray, "*n 3"]:
+        """Points of this view's camera frame in that of the frame as given."""
+        return points_mm if self.side == "right" else points_mm * np.array([-1, 1, 1], np.float32)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A place of a view that is read as a hand."""
+
+    frame: int
+    """Which frame of a batch it is of."""
+    view: View
+    centre_mm: tuple[float, float, float]
+    """Centre of the cube, in the view's camera frame."""
+    observed: Bool[np.ndarray, "h w"]
+    """Pixels on the hand itself, fixed before any prediction."""
+    touches_border: bool
+    """Whether the frame's border cuts it."""
+
+
+def crops_of(attempts: Sequence[Attempt], cube_mm: float) -> tuple[HandCrop, Bool[Tensor, "b 1 s s"]]:
+    """Crops of attempts as one batch, and their samples on the hand itself."""
+    cube = torch.full((3,), cube_mm)
+    crops, seen = [], []
+    for attempt in attempts:
+        camera, centre = Camera.of(*attempt.view.camera), torch.tensor(attempt.centre_mm, dtype=torch.float32)
+        depth = attempt.view.depth_mm
+        crops.append(crop_frame(depth, camera, centre, cube))
+        seen.append(crop_frame(np.where(attempt.observed, depth, np.float32(0)), camera, centre, cube).foreground)
+    return stacked(crops), torch.stack(seen)
+
+
+def stacked(crops: Sequence[HandCrop]) -> HandCrop:
+    """Crops without a batch axis as a batch."""
+    return HandCrop(
+        torch.stack([crop.depth for crop in crops]),
+        Camera(
+            torch.stack([crop.camera.focal for crop in crops]), torch.stack([crop.camera.principal for crop in crops])
+        ),
+        torch.stack([crop.centre_mm for crop in crops]),
+        torch.stack([crop.cube_mm for crop in crops]),
+        torch.stack([crop.crop_from_image for crop in crops]),
+    )
