@@ -1,8 +1,8 @@
 """Hands in a raw depth frame, best first: with bodies in view, nearer things, and the frame's borders.
 
 The nearest hand-sized surface is looked for again and again, each time without what was found before, so that a face
-or a cup nearer than the hand only takes one of the places (a large thing takes more of them, in pieces). Candidates are
-ordered by size and width, which a piece of a board can pass: what they are is told by the hand that is fitted to them.
+or a cup nearer than the hand only takes one of the places (a large thing takes more of them, in pieces). Those of
+no hand's size come last; a piece of a board or an arm can pass: what it is, is told by the hand that is fitted to it.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ REACH_MM = (70.0, 110.0, 230.0, 300.0)
 """Likewise the largest extent of it."""
 PALM_MM = (10.0, 18.0, 52.0, 70.0)
 """Likewise the radius of the widest circle inside it: faces and boards are wider."""
+IMPLAUSIBLE = 0.3
+"""Candidates with a lower score come after all others; of the others the nearest surface comes first."""
 BORDER_PX = 4
 """Fewer pixels of a hand on the frame's border are noise."""
 
@@ -46,7 +48,7 @@ def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0,
         most: how many candidates are kept.
 
     Returns:
-        Candidates, the likeliest first, the nearer of two alike; none where nothing of a hand's size is seen.
+        Candidates, the nearest plausible one first; none where nothing of a hand's size is seen.
     """
     left = np.array(depth_mm, np.float32)
     fx, fy = camera[:2]
@@ -63,7 +65,7 @@ def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0,
             border = sum(int(edge.sum()) for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1]))
             candidates.append(HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX))
         left = _without(left, found, camera, cube_mm)
-    return sorted(candidates, key=lambda candidate: -candidate.score)
+    return sorted(candidates, key=lambda candidate: candidate.score < IMPLAUSIBLE)
 
 
 def _plausible(value: float, limits: tuple[float, float, float, float]) -> float:

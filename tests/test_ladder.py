@@ -41,7 +41,7 @@ def launch(runs: Path, name: str, seed: int) -> Experiment:
 
 
 def test_every_row_is_a_command(tmp_path):
-    for name in RUNS:
+    for name in (*RUNS, "stage-2"):
         weights = BENCHMARK.folder(tmp_path, name, 3) / "last.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
         weights.touch()
@@ -56,6 +56,7 @@ def test_every_row_is_a_command(tmp_path):
     assert consistent.reader == plain.reader == tmp_path / "seed-0" / "pretrain" / "last.safetensors"
     assert known["stage-2"].transfer_net == tmp_path / "seed-0" / "transfer-consistent" / "last.safetensors"
     assert known["adapt-clean"].transfer_net is None
+    assert known["fitted"].source == "fitted" and known["fitted"].transfer_net == known["stage-2"].transfer_net
 
 
 def test_each_row_adds_one_thing():

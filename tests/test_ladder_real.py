@@ -74,7 +74,8 @@ def test_every_row_is_a_command(data, tmp_path):
 
     for name, row in REAL_ROWS.items():
         known, kinect = launch(name), launch(on_kinect(name))
-        assert known.data.name == "shrec" and known.data.root == roots["shrec"] and known.source == "real"
+        assert known.data.name == "shrec" and known.data.root == roots["shrec"]
+        assert known.source == ("fitted" if name.endswith("fitted") else "real")
         assert kinect.data.name == "frames" and kinect.data.root == roots["kinect"] and kinect.phase == "test"
         assert kinect.network.stages == known.network.stages or "test" not in row.run.words
     for name in SAME:
@@ -92,6 +93,7 @@ def test_every_row_is_a_command(data, tmp_path):
     assert launch("stage-2").transfer_net == adapted.transfer_net
     assert launch("shipped-self").start == launch("shipped").start == WEIGHTS / "compact.safetensors"
     assert launch("shipped-self").optim.steps == EXPERIMENTS["ladder-self"].optim.steps
+    assert launch("shipped-fitted").start == launch("shipped").start
     assert launch("shipped-self").rendered.noise, "beside hands like those that the shipped weights learned from"
 
 
