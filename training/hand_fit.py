@@ -80,7 +80,7 @@ class HandFit:
         self.layer, self.steps, self.config = layer, steps, config or UnlabelledConfig()
         self.spheres = HandSpheres(layer)
         poses = HandSampler(layer, SamplerConfig()).sample(PRIOR_POSES, stream("pose prior")).pose
-        self.prior = PosePrior(poses, self.config.prior_floor).to(poses.device)
+        self.prior = PosePrior(poses, self.config.prior_floor)
 
     def __call__(
         self,
