@@ -27,6 +27,7 @@ from config_losses import (
     SupervisedConfig as SupervisedConfig,
     UnlabelledConfig as UnlabelledConfig,
 )
+from config_optim import OptimConfig as OptimConfig
 from config_rendered import (
     DemoConfig as DemoConfig,
     ForearmConfig as ForearmConfig,
@@ -88,50 +89,6 @@ FULL = NetworkConfig(
     unit_mm=125.0,
 )
 """The published network, for published checkpoints and GPUs."""
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """Optimisation of a phase (training/loop.py)."""
-
-    steps: int = 1000
-    """Optimiser steps."""
-    batch: int = 32
-    """Rendered hands a step."""
-    real_batch: int = 32
-    """Real crops a step (self-supervision only)."""
-    workers: int = 0
-    """Processes that draw rendered hands ahead of training; for machines with a GPU and many cores."""
-    compile: bool = False
-    """Convolutions go through torch.compile; on a CPU that takes a C++ compiler, and a minute or more at the start."""
-    cuda_graphs: bool = False
-    """Compiled convolutions are replayed as CUDA graphs, for GPUs that wait for Python; turns compile on."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW."""
-    weight_decay: float = 0.01
-    """Weight decay of AdamW."""
-    schedule: Literal["cosine", "step"] = "cosine"
-    """cosine: down to final_rate; step: times 0.1 every decay_every steps, as published."""
-    final_rate: float = 0.01
-    """Cosine: the last learning rate as a share of the peak."""
-    decay_every: int = 100_000
-    """Step schedule: steps between decays."""
-    warmup: int = 200
-    """Steps over which the learning rate rises linearly."""
-    clip: float = 5.0
-    """Largest gradient norm."""
-    average: float = 0.998
-    """Decay of the moving average of weights that is tested and saved."""
-    first_stage_steps: int = 0
-    """Pre-training: so many steps train the first stage alone, nearly twice as fast; the second starts on good maps."""
-    log_every: int = 50
-    """Steps between TensorBoard scalars."""
-    check_every: int = 500
-    """Steps between checkpoints, held-out scores and TensorBoard images."""
-    check_frames: int = 256
-    """Held-out frames scored at a check."""
-    final_frames: int = 2048
-    """Held-out rendered hands scored at the end."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +225,23 @@ _ALL = (
 _CLEAN = RenderedConfig(
     noise=False,
     occluders=OccluderConfig(spheres_chance=0.0, box_chance=0.0, object_chance=0.0),
+)
+_ALL += (
+    Experiment(
+        name="pretrain-sensor",
+        about="the compact network for real sensors: every shape and posture that is drawn, many more hands; for a GPU",
+        phase="pretrain",
+        sampler=SamplerConfig(paths="all", shapes="all"),
+        optim=OptimConfig(
+            steps=14_000,
+            batch=256,
+            warmup=300,
+            check_every=1000,
+            check_frames=256,
+            first_stage_steps=3000,
+            draw="device",
+        ),
+    ),
 )
 _LADDER = Experiment(name="ladder-pretrain", data=DataConfig(name="benchmark"), rendered=_CLEAN)
 _ALL += (

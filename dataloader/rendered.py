@@ -32,7 +32,10 @@ class PlacedHands:
 
 
 class RenderedHands:
-    """Draws hands, places them before a camera, renders them with a forearm, and adds occluders and sensor noise."""
+    """Draws hands, places them before a camera, renders them with a forearm, and adds occluders and sensor noise.
+
+    It works on the device of the layer, if torch's default device is that one too, when it is made and when it draws.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,11 @@ class RenderedHands:
         self.sampler = HandSampler(layer, sampler_config)
         self.sensor = SensorNoise(sensor_config)
         self.forearm = Forearm(layer, config.forearm)
+
+    @property
+    def device(self) -> torch.device:
+        """Where hands are drawn."""
+        return self.layer.faces.device
 
     def batch(self, n: int, generator: torch.Generator) -> HandSample:
         """n rendered hands: `images` of what the sampler draws."""
@@ -59,7 +67,7 @@ class RenderedHands:
 
         Labels: joints_mm, vertices_mm (779, no forearm) in the camera frame, and params in the crop's xyz frame:
         layer(rotation, pose, shape).placed(scale, translation, cube_mm[:, :1] / 2) gives vertices_xyz and joints_xyz.
-        generator: CPU; the same state gives the same batch.
+        generator: of this device; the same state gives the same batch.
         """
         config, n = self.config, len(hands.pose)
         camera = draw_cameras(n, config.focal_px, generator)

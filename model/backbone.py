@@ -46,10 +46,26 @@ class Bottleneck(nn.Module):
         return torch.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
+class NarrowShortcut(nn.Conv2d):
+    """A 1x1 convolution with a stride that drops samples first: the same numbers, and no crash.
+
+    torch 2.13 (oneDNN) writes beyond its memory in the gradient of such a convolution with 8 channels, in
+    channels_last, where a CPU has more threads than the batch has images.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.conv2d(input[:, :, :: self.stride[0], :: self.stride[1]], self.weight, self.bias)
+
+
+NARROW = 16
+"""Channels from which on such convolutions are sound."""
+
+
 def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module:
     if stride == 1 and channels_in == channels_out:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+    convolution = NarrowShortcut if channels_in < NARROW else nn.Conv2d
+    return nn.Sequential(convolution(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
 
 BLOCKS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {

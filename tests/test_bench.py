@@ -69,9 +69,9 @@ def test_geometry_command_ends_with_one_line_of_json(root: Path) -> None:
 @pytest.mark.parametrize("phase", ["pretrain", "train"])
 def test_a_step_is_taken_apart(phase: Any) -> None:
     # a block of hands lasts two steps, so that one is drawn within three
-    optim = replace(SMOKE.optim, batch=BLOCK // 2, first_stage_steps=0, check_frames=1, final_frames=1)
+    optim = replace(SMOKE.optim, batch=BLOCK["cpu"] // 2, first_stage_steps=0, check_frames=1, final_frames=1)
     times = step.measure("tiny", replace(SMOKE, phase=phase, optim=optim), steps=3, warm_up=1)
-    assert len(times.ms) == 3 and times.images == BLOCK // 2 + (4 if phase == "train" else 0)
+    assert len(times.ms) == 3 and times.images == BLOCK["cpu"] // 2 + (4 if phase == "train" else 0)
     # what the sections got is what the steps took
     assert sum(times.sections.values()) == pytest.approx(sum(times.ms) / 3, rel=0.05)
     wanted = {step.SAMPLER, step.OPTIMISER, step.LOOP}

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = ("config_data", "config_losses", "config_rendered", "config_transfer", "config_benchmark", "config")
+SETTINGS = (
+    "config_data",
+    "config_losses",
+    "config_optim",
+    "config_rendered",
+    "config_transfer",
+    "config_benchmark",
+    "config",
+)
 ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
 ORDER = SETTINGS + ROOMS
 ENTRIES = ("train_render", "evaluate", "predict", "export", "hubconf")

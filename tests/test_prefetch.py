@@ -26,7 +26,7 @@ def drawn(start: int, stop: int, seed: int = 0, workers: int = 0) -> list[Tensor
 
 
 def test_steps_do_not_depend_on_where_training_starts_or_stops() -> None:
-    assert BLOCK // BATCH == 2
+    assert BLOCK["cpu"] // BATCH == 2
     whole = drawn(0, 5)
     assert len(whole) == 5 and all(len(sample) == BATCH for sample in whole)
     for start, stop in ((1, 3), (3, 5), (4, 5)):
@@ -53,5 +53,5 @@ def test_no_step_and_no_seed_repeats_another() -> None:
 
 
 def test_steps_larger_than_a_block_are_drawn_whole() -> None:
-    (sample,) = rendered_steps(SMOKE, make_rendered(SMOKE), 0, 1, BLOCK + 2)
-    assert len(sample) == BLOCK + 2
+    (sample,) = rendered_steps(SMOKE, make_rendered(SMOKE), 0, 1, BLOCK["cpu"] + 2)
+    assert len(sample) == BLOCK["cpu"] + 2

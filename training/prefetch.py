@@ -15,8 +15,8 @@ from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
 from util.streams import stream
 
-BLOCK = 128
-"""Hands drawn at once, or a step's where a step has more."""
+BLOCK = {"cpu": 128, "cuda": 1024}
+"""Hands drawn at once on a kind of device, or a step's where a step has more."""
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -30,24 +30,28 @@ class RenderedSteps(Dataset):
     def __init__(self, rendered: RenderedHands, batch: int, seed: int, start: int, stop: int) -> None:
         self.rendered, self.batch, self.seed = rendered, batch, seed
         self.start, self.stop = start, stop
-        self.steps = max(1, BLOCK // batch)
+        self.steps = max(1, BLOCK[rendered.device.type] // batch)
         self.blocks = range(start // self.steps, -(-stop // self.steps))
 
     def __getitem__(self, block: int) -> list[HandSample]:
-        first = block * self.steps
-        hands = self.rendered.batch(self.steps * self.batch, stream("rendered hands", self.seed, block))
+        first, device = block * self.steps, self.rendered.device
         wanted = range(max(first, self.start), min(first + self.steps, self.stop))
-        return [hands.select(torch.arange(self.batch) + (step - first) * self.batch) for step in wanted]
+        with torch.device(device):
+            hands = self.rendered.batch(
+                self.steps * self.batch, stream("rendered hands", self.seed, block, device=device)
+            )
+            return [hands.select(torch.arange(self.batch) + (step - first) * self.batch) for step in wanted]
 
 
 def rendered_steps(
     experiment: Experiment, rendered: RenderedHands, start: int, stop: int, batch: int, pinned: bool = False
 ) -> Iterator[HandSample]:
-    """Batches of the steps from start to stop - 1, in order; `optim.workers` processes draw them ahead.
+    """Batches of the steps from start to stop - 1, in order; `optim.workers` processes draw them ahead on a CPU.
 
-    pinned: in memory from which a GPU copies while this process goes on.
+    pinned: in memory from which a GPU copies while this process goes on, where hands are drawn on the CPU.
     """
-    workers = experiment.optim.workers
+    on_cpu = rendered.device.type == "cpu"
+    workers, pinned = (experiment.optim.workers, pinned) if on_cpu else (0, False)
     steps = RenderedSteps(rendered, batch, experiment.seed, start, stop)
     if not workers:
         samples = chain.from_iterable(map(steps.__getitem__, steps.blocks))

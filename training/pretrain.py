@@ -31,8 +31,9 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
     held_out = held_out_hands(rendered, experiment.optim.check_frames, translation=translation)
     loop = Loop(experiment, fabric, network, folder, resume)
 
-    pinned = fabric.device.type != "cpu"
-    batches = rendered_steps(experiment, rendered, loop.step, experiment.optim.steps, experiment.optim.batch, pinned)
+    pinned, optim = fabric.device.type != "cpu", experiment.optim
+    source = make_rendered(experiment, fabric.device) if optim.draw == "device" else rendered
+    batches = rendered_steps(experiment, source, loop.step, optim.steps, optim.batch, pinned)
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         sample = translation(next(batches))

@@ -64,13 +64,14 @@ def make_network(
     return network, layer
 
 
-def make_rendered(experiment: Experiment) -> RenderedHands:
-    """The endless source of rendered hands; drawn on the CPU, where generators are reproducible.
+def make_rendered(experiment: Experiment, device: torch.device | str = "cpu") -> RenderedHands:
+    """The endless source of rendered hands, which draws on a device; the CPU's numbers are the same everywhere.
 
     What image translation takes is without simulated noise, where `transfer.clean` says so.
     """
-    layer = HandLayer(load_hand_model(experiment.hand))
     rendered = experiment.rendered
     if experiment.transfer.clean and (experiment.phase == "transfer" or experiment.transfer_net is not None):
         rendered = replace(rendered, noise=False)
-    return RenderedHands(layer, experiment.sampler, experiment.sensor, rendered)
+    with torch.device(device):
+        layer = HandLayer(load_hand_model(experiment.hand)).to(device)
+        return RenderedHands(layer, experiment.sampler, experiment.sensor, rendered)

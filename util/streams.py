@@ -5,11 +5,13 @@ import hashlib
 import torch
 
 
-def stream(*names: int | str) -> torch.Generator:
-    """The CPU generator of these names (a seed, a purpose, a step, ...): the same every time, unlike any other's.
+def stream(*names: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of these names (a seed, a purpose, a step, ...): the same every time, unlike any other's.
+
+    device: its own; generators of two devices give different numbers.
 
     The names are hashed, since a CPU generator of torch takes no notice of a seed's upper 32 bits: seeds made of a high
     and a low half would all give the numbers of the low one.
     """
     digest = hashlib.blake2b(repr(names).encode(), digest_size=4).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))

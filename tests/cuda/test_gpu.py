@@ -234,3 +234,25 @@ def test_cuda_graphs_give_the_same_outputs_and_gradients(sample: HandSample) -> 
     (joints, gradient), (its_joints, its_gradient) = found
     torch.testing.assert_close(its_joints, joints, rtol=1e-3, atol=1e-3)
     assert torch.nn.functional.cosine_similarity(gradient, its_gradient, dim=0) > 0.99
+
+
+def test_hands_drawn_on_the_gpu() -> None:
+    rendered = make_rendered(SMOKE, GPU)
+    sample, again = (next(rendered_steps(SMOKE, rendered, 0, 1, BATCH)) for _ in range(2))
+    assert sample.vertices_mm is not None and sample.joints_mm is not None and sample.params is not None
+    tensors = (sample.crop.depth, sample.vertices_mm, sample.joints_mm, sample.params.pose)
+    assert all(tensor.is_cuda for tensor in tensors) and torch.equal(sample.crop.depth, again.crop.depth)
+    # as exact as labels of a CPU: the hand of the parameters is the hand of the labels, and it is what is seen
+    layer, params = rendered.layer, sample.params
+    mesh = layer(params.rotation, params.pose, params.shape)
+    half_mm = sample.crop.cube_mm[:, :1] / 2
+    vertices_xyz, joints_xyz = mesh.placed(params.scale, params.translation, half_mm)
+    torch.testing.assert_close(sample.crop.mm_from_xyz(vertices_xyz), sample.vertices_mm, rtol=0, atol=0.05)
+    torch.testing.assert_close(sample.crop.mm_from_xyz(joints_xyz), sample.joints_mm, rtol=0, atol=0.05)
+    clean = replace(SMOKE, rendered=replace(SMOKE.rendered, noise=False))
+    seen = next(rendered_steps(clean, make_rendered(clean, GPU), 0, 1, BATCH))
+    assert seen.vertices_mm is not None
+    drawn = rasterise(seen.crop.pixels_from_mm(seen.vertices_mm), layer.faces, seen.crop.size)
+    both = (drawn > 0) & (seen.crop.depth_mm[:, 0] > 0)
+    assert both.sum() > 0.5 * (drawn > 0).sum()
+    assert ((drawn - seen.crop.depth_mm[:, 0]).abs()[both] < 0.5).float().mean() > 0.8
