@@ -294,7 +294,7 @@ _ALL += (
 def _train(name: DataSetName, title: str) -> Experiment:
     """Self-supervision of the compact network on a data set's frames."""
     about = f"self-supervision on {title}; needs --data.root"
-    start = WEIGHTS / "compact.safetensors"
+    start = WEIGHTS / "sensor.safetensors"
     return Experiment(name=f"{name}-train", about=about, data=DataConfig(name=name), start=start, optim=_REAL_OPTIM)
 
 

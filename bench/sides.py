@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,8 +39,8 @@ STRENGTH = 0.01
 BATCH = 16
 
 
-def raw_frames(n: int, generator_name: str) -> tuple[list[DepthFrame], np.ndarray]:
-    """Rendered hands as frames of a small sensor, and how open each hand is."""
+def raw_frames(n: int, generator_name: str) -> tuple[list[DepthFrame], np.ndarray, Tensor]:
+    """Rendered hands as frames of a small sensor, how open each hand is, and its joints (n, 21, 3), mm."""
     layer = HandLayer(load_hand_model())
     config = RenderedConfig(cube_scale=(1.1, 1.3))
     hands = RenderedHands(layer, SamplerConfig(), SensorConfig(), config).batch(n, stream(generator_name))
@@ -56,7 +57,7 @@ def raw_frames(n: int, generator_name: str) -> tuple[list[DepthFrame], np.ndarra
         bones = sum(np.linalg.norm(joints[:, a] - joints[:, b], axis=1) for a, b in pairwise(chain))
         return np.linalg.norm(joints[:, chain[0]] - joints[:, chain[-1]], axis=1) / bones
 
-    return frames, np.mean([straightness(chain) for chain in FINGERS], axis=0)
+    return frames, np.mean([straightness(chain) for chain in FINGERS], axis=0), hands.joints_mm
 
 
 def both_sides(
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--kinect", type=Path, metavar="DIR")
     asked = parser.parse_args()
     estimator = HandEstimator(side="auto")
-    frames, openness = raw_frames(asked.frames, "sides")
+    frames, openness, _ = raw_frames(asked.frames, "sides")
     is_right = np.arange(len(frames)) % 2 == 0
     frames = [frame if right else frame.mirrored() for frame, right in zip(frames, is_right, strict=True)]
     pairs = both_sides(estimator, frames)

@@ -18,7 +18,7 @@ from util.checkpoint import fill_module, read_network
 from util.errors import UserError
 from util.settings import from_plain
 
-SHIPPED = WEIGHTS / "compact.safetensors"
+SHIPPED = WEIGHTS / "sensor.safetensors"
 """The weights that are used where none are named."""
 SURFACE = 778
 """Vertices of the hand model itself; the layer adds one that closes the wrist."""

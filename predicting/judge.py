@@ -3,6 +3,8 @@
 `measure` says how a batch of fitted hands lies in the crops; `judge` turns one of them into status and confidence.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -16,10 +18,19 @@ from training.measures import COVERED_MM, POINT_SEED
 
 POINTS = 512
 """Observed points that are measured against the surface."""
-OK_CONFIDENCE = 0.5
-"""Below it a hand fits poorly."""
-AGREEMENT_MM = 20.0
-"""Branches further apart than this speak against a hand: what is no hand is read differently by each."""
+OK_CONFIDENCE = 0.3
+"""Below it a hand fits poorly: 97 % of the rendered hands that were read rightly reach it (bench/confidence.py)."""
+WEIGHTS = {
+    "constant": -1.934,
+    "surface": 0.426,
+    "coverage": 0.0,
+    "depth": 0.0,
+    "iou": 4.968,
+    "agreement": 3.927,
+}
+"""Of the evidence for a hand, in the logarithm of the odds: fitted to simulated frames by bench/confidence.py."""
+FAR_SURFACE_MM = 15.0
+"""A hand that is so far from its points, on average, does not fit, however sure its reading is."""
 LEAST_WINDOW_PX = 40.0
 """A cube that fills fewer pixels of the sensor is too far away to tell fingers."""
 
@@ -74,10 +85,26 @@ def _points(crop: HandCrop, hand: Bool[Tensor, "b 1 s s"]) -> tuple[Tensor, Tens
     return points_from_crop(crop, POINTS, torch.Generator().manual_seed(POINT_SEED), hand)
 
 
+def evidence(measures: dict[str, float]) -> dict[str, float]:
+    """What speaks for a hand, by the names of WEIGHTS: more of it, more likely; distances as minus their logarithm."""
+    distances = {name: -math.log(max(measures[f"{name}_mm"], 0.1) / 10) for name in ("surface", "depth", "agreement")}
+    found = distances | {"constant": 1.0, "coverage": measures["coverage"], "iou": measures["iou"]}
+    return {name: found[name] for name in WEIGHTS}
+
+
+def probability(measures: dict[str, float], weights: dict[str, float] = WEIGHTS) -> float:
+    """How likely a fitted hand is right: on simulated frames, that its joints are off by less than 25 mm on average.
+
+    measures: of `measure`, all of them. docs/predictions.md shows how far that holds.
+    """
+    odds = sum(weights[name] * found for name, found in evidence(measures).items())
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
+
+
 def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Status, float]:
     """Status and confidence (0 to 1) of one fitted hand.
 
-    The confidence orders hands by how well they fit; it is set by hand and no calibrated probability.
+    The confidence is `probability`.
 
     Args:
         measures: of `measure`.
@@ -85,10 +112,9 @@ def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Sta
     """
     if "surface_mm" not in measures or "depth_mm" not in measures:
         return "no hand", 0.0
-    confidence = max(0.0, min(1.0, 1.2 - measures["surface_mm"] / 20)) * measures["iou"] ** 0.5
-    confidence *= min(1.0, AGREEMENT_MM / max(measures["agreement_mm"], 1e-3))
+    confidence = probability(measures)
     if measures["window_px"] < LEAST_WINDOW_PX:
         return "too far", confidence
-    if confidence < OK_CONFIDENCE:
+    if confidence < OK_CONFIDENCE or measures["surface_mm"] > FAR_SURFACE_MM:
         return "poor fit", confidence
     return ("touches the border" if touches_border else "ok"), confidence

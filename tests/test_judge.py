@@ -4,7 +4,7 @@ import torch
 
 from config import RenderedConfig, SamplerConfig, SensorConfig
 from dataloader.rendered import RenderedHands
-from predicting.judge import judge, measure
+from predicting.judge import WEIGHTS, evidence, judge, measure, probability
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 
@@ -35,8 +35,17 @@ def test_branches_that_disagree_are_trusted_less() -> None:
     assert judge(GOOD | {"agreement_mm": 60.0})[0] == "poor fit"
 
 
+def test_a_probability_falls_with_less_evidence() -> None:
+    sure = probability(GOOD)
+    assert 0.5 < sure < 1
+    for name, worse in (("surface_mm", 12.0), ("iou", 0.3), ("agreement_mm", 25.0)):
+        assert 0 < probability(GOOD | {name: worse}) < sure
+    assert set(evidence(GOOD)) == set(WEIGHTS)
+
+
 def test_statuses() -> None:
     assert judge(GOOD, touches_border=True)[0] == "touches the border"
     assert judge(GOOD | {"window_px": 20.0})[0] == "too far"
     assert judge(GOOD | {"surface_mm": 22.0})[0] == "poor fit"
+    assert judge(GOOD | {"iou": 0.1, "agreement_mm": 30.0})[0] == "poor fit"
     assert judge({"window_px": 180.0}) == ("no hand", 0.0)

@@ -91,7 +91,7 @@ def test_every_row_is_a_command(data, tmp_path):
     adapted = launch("adapt-consistent")
     assert adapted.transfer_net == tmp_path / "real" / "seed-0" / "transfer-consistent" / "last.safetensors"
     assert launch("stage-2").transfer_net == adapted.transfer_net
-    assert launch("shipped-self").start == launch("shipped").start == WEIGHTS / "compact.safetensors"
+    assert launch("shipped-self").start == launch("shipped").start == WEIGHTS / "sensor.safetensors"
     assert launch("shipped-self").optim.steps == EXPERIMENTS["ladder-self"].optim.steps
     assert launch("shipped-fitted").start == launch("shipped").start
     assert launch("shipped-self").rendered.noise, "beside hands like those that the shipped weights learned from"

@@ -5,6 +5,7 @@ points to the surface, each finger bone's points to that bone, the surface insid
 plausible pose and shape, and the joints near those that the pixel branch reads.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import roma
@@ -79,7 +80,7 @@ class HandFit:
         """Args: layer: the hand, on the crops' device; steps: how many; config: weights of the losses."""
         self.layer, self.steps, self.config = layer, steps, config or UnlabelledConfig()
         self.spheres = HandSpheres(layer)
-        poses = HandSampler(layer, SamplerConfig()).sample(PRIOR_POSES, stream("pose prior")).pose
+        poses = HandSampler(deepcopy(layer).cpu(), SamplerConfig()).sample(PRIOR_POSES, stream("pose prior")).pose
         self.prior = PosePrior(poses, self.config.prior_floor)
 
     def __call__(
