@@ -1,8 +1,8 @@
 """What a confidence means: fit it on simulated frames, count on others how often hands of each confidence are right.
 
 A place of a frame is right if it was read as a hand whose joints are off by less than RIGHT_MM on average. Frames:
-rendered hands with forearms, training frames of the benchmark, and frames without any hand (bench/no_hand.py). Weights are
-fitted on these; reliability is counted on others, and on the benchmark's test frames.
+rendered hands with forearms, training frames of the benchmark, and frames without any hand (bench/no_hand.py). Weights
+are fitted on these; reliability is counted on others, and on the benchmark's test frames.
 
 python bench/confidence.py [--frames 400] [--plot FILE.png]
 """
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def in_frames(estimator: HandEstimator, frames: Sequence[DepthFrame], joints_mm:
     return measures, right
 
 
-def in_benchmark(estimator: HandEstimator, split: str, n: int) -> Judged:
+def in_benchmark(estimator: HandEstimator, split: Literal["train", "test"], n: int) -> Judged:
     """Crops of the benchmark, spread over a split."""
     store = load_frames(EXPERIMENTS["ladder-supervised"], split)
     rows = np.linspace(0, len(store) - 1, n).round().astype(int).tolist()

@@ -22,6 +22,10 @@ IMPLAUSIBLE = 0.3
 """Candidates with a lower score come after all others; of the others the nearest surface comes first."""
 BORDER_PX = 4
 """Fewer pixels of a hand on the frame's border are noise."""
+SAME_THING_MM = 25.0
+"""Neighbouring pixels of one surface differ by less."""
+SAME_THING_PX = 8
+"""So many pixels that go on where a plausible hand was cut off make something the arm behind it."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,24 @@ def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0,
     left = np.array(depth_mm, np.float32)
     fx, fy = camera[:2]
     candidates: list[HandCandidate] = []
+    hands = np.zeros(left.shape, bool)
     for _ in range(most):
         found = locate_hand(left, camera, cube_mm=cube_mm)
         if found is None or not found.observed.any():
             break
-        seen = found.observed
+        seen, plausible = found.observed, False
         area = float((left[seen] ** 2).sum()) / (fx * fy)
         if area >= HAND_AREA_MM2:
             score = _plausible(area, AREA_MM2) * _plausible(_reach_mm(left, found, camera), REACH_MM)
             score *= _plausible(_palm_mm(found, fx), PALM_MM)
             border = sum(int(edge.sum()) for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1]))
-            candidates.append(HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX))
-        left = _without(left, found, camera, cube_mm)
+            if _continued(depth_mm, seen, hands) < SAME_THING_PX:
+                candidates.append(HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX))
+                plausible = score >= IMPLAUSIBLE
+        without = _without(left, found, camera, cube_mm)
+        if plausible:
+            hands |= (without == 0) & (left > 0)
+        left = without
     return sorted(candidates, key=lambda candidate: candidate.score < IMPLAUSIBLE)
 
 
@@ -87,6 +97,13 @@ def _palm_mm(found: LocatedHand, focal: float) -> float:
     """Radius of the widest circle inside a hand, mm; missing readings of a pixel or two do not count."""
     solid = cv2.morphologyEx(found.observed.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     return float(cv2.distanceTransform(np.pad(solid, 1), cv2.DIST_L2, 5).max()) * found.centre_mm[2] / focal
+
+
+def _continued(depth_mm: np.ndarray, seen: np.ndarray, hands: np.ndarray) -> int:
+    """How many pixels around a find belong to a hand found before, as far away as the find itself is there."""
+    square = np.ones((3, 3), np.uint8)
+    reach = cv2.dilate(np.where(seen, depth_mm, 0).astype(np.float32), square)
+    return int((hands & ~seen & (reach > 0) & (np.abs(depth_mm - reach) < SAME_THING_MM)).sum())
 
 
 def _without(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics, cube_mm: float) -> np.ndarray:

@@ -38,6 +38,16 @@ def test_two_hands_are_two_candidates() -> None:
         assert max((c.observed & truth).sum() / truth.sum() for c in found) > 0.9
 
 
+def test_the_arm_behind_a_hand_is_no_second_hand() -> None:
+    depth, truth = _hand()
+    rows, columns = np.mgrid[:240, :320]
+    arm = (np.abs(columns - 100) < 16) & (rows > 120) & ~truth
+    depth[arm] = 600 + 0.8 * (rows[arm] - 120)  # goes on from the palm to the lower border, longer than a cube
+    found = find_hands(depth, CAMERA)
+    assert (found[0].observed & truth).sum() / truth.sum() > 0.8
+    assert all((candidate.observed & arm).sum() == 0 for candidate in found[1:])
+
+
 def test_a_hand_on_the_border_says_so() -> None:
     depth, _ = _hand(at=(10, 120))
     assert find_hands(depth, CAMERA)[0].touches_border
