@@ -232,6 +232,7 @@ _ALL += (
         about="the compact network for real sensors: every shape and posture that is drawn, many more hands; for a GPU",
         phase="pretrain",
         sampler=SamplerConfig(paths="all", shapes="all"),
+        data=DataConfig(name="frames"),
         optim=OptimConfig(
             steps=14_000,
             batch=256,

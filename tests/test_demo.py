@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from config import EXPERIMENTS, DemoConfig, ForearmConfig, SamplerConfig, SensorConfig
+from config import EXPERIMENTS, WEIGHTS, DemoConfig, ForearmConfig, SamplerConfig, SensorConfig
 from dataloader.datasets.demo import load_demo
 from dataloader.points import all_points_xyz
 from dataloader.store import FrameStore
@@ -109,6 +109,8 @@ def test_every_experiment_keeps_the_demo_apart() -> None:
     for name, experiment in EXPERIMENTS.items():
         if experiment.data.name == "demo":
             assert (experiment.sampler.paths, experiment.sampler.shapes) == ("pretrain", "pretrain"), name
+        if experiment.data.name in ("demo", "benchmark"):  # of which those weights have seen all shapes and postures
+            assert experiment.start != WEIGHTS / "sensor.safetensors", name
         assert experiment.rendered.forearm == ForearmConfig(), name
 
 
