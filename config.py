@@ -198,6 +198,22 @@ _ALL = (
         ),
     ),
     Experiment(
+        name="pretrain-sensor",
+        about="the compact network for real sensors: every shape and posture that is drawn, many more hands; for a GPU",
+        phase="pretrain",
+        sampler=SamplerConfig(paths="all", shapes="all"),
+        data=DataConfig(name="frames"),
+        optim=OptimConfig(
+            steps=8500,
+            batch=256,
+            warmup=300,
+            check_every=1000,
+            check_frames=256,
+            first_stage_steps=2500,
+            draw="device",
+        ),
+    ),
+    Experiment(
         name="transfer-demo",
         about="image translation from rendered hands to the demo's frames",
         phase="transfer",
@@ -225,24 +241,6 @@ _ALL = (
 _CLEAN = RenderedConfig(
     noise=False,
     occluders=OccluderConfig(spheres_chance=0.0, box_chance=0.0, object_chance=0.0),
-)
-_ALL += (
-    Experiment(
-        name="pretrain-sensor",
-        about="the compact network for real sensors: every shape and posture that is drawn, many more hands; for a GPU",
-        phase="pretrain",
-        sampler=SamplerConfig(paths="all", shapes="all"),
-        data=DataConfig(name="frames"),
-        optim=OptimConfig(
-            steps=14_000,
-            batch=256,
-            warmup=300,
-            check_every=1000,
-            check_frames=256,
-            first_stage_steps=3000,
-            draw="device",
-        ),
-    ),
 )
 _LADDER = Experiment(name="ladder-pretrain", data=DataConfig(name="benchmark"), rendered=_CLEAN)
 _ALL += (

@@ -28,7 +28,7 @@ from config import EXPERIMENTS  # noqa: E402
 from dataloader.camera import Camera  # noqa: E402
 from dataloader.frame import DepthFrame  # noqa: E402
 from predicting.estimator import HandEstimator, Reading  # noqa: E402
-from predicting.judge import WEIGHTS, evidence, measure, probability  # noqa: E402
+from predicting.judge import OK_CONFIDENCE, WEIGHTS, complete, evidence, measure, probability  # noqa: E402
 from predicting.views import View  # noqa: E402
 from training.sources import load_frames  # noqa: E402
 from util.cli import run_entry  # noqa: E402
@@ -96,7 +96,9 @@ def fitted(judged: Sequence[Judged]) -> dict[str, float]:
     """Weights of the logistic function, each of the kinds of frames counting as much as another."""
     rows, sign, weight = [], [], []
     for measures, right in judged:
-        known = [(evidence(found), is_right) for found, is_right in zip(measures, right, strict=True) if _known(found)]
+        known = [
+            (evidence(found), is_right) for found, is_right in zip(measures, right, strict=True) if complete(found)
+        ]
         rows += [list(found.values()) for found, _ in known]
         sign += [1.0 if is_right else -1.0 for _, is_right in known]
         weight += [1 / len(known)] * len(known)
@@ -112,14 +114,10 @@ def fitted(judged: Sequence[Judged]) -> dict[str, float]:
     return dict(zip(WEIGHTS, found.round(3).tolist(), strict=True))
 
 
-def _known(measures: dict[str, float]) -> bool:
-    return "surface_mm" in measures and "depth_mm" in measures
-
-
 def reliability(judged: Judged, weights: dict[str, float], bins: int = 5) -> list[dict[str, float]]:
     """By confidence: places, their mean confidence, and the share that is right."""
     measures, right = judged
-    sure = np.array([probability(found, weights) if _known(found) else 0.0 for found in measures])
+    sure = np.array([probability(found, weights) if complete(found) else 0.0 for found in measures])
     which = np.minimum((sure * bins).astype(int), bins - 1)
     is_right = np.array(right, float)
     return [
@@ -173,6 +171,10 @@ def main(line: Sequence[str]) -> None:
         sys.stdout.write(f"{name}:\n")
         for row in rows:
             sys.stdout.write(f"  {row['places']:5d} of confidence {row['confidence']:.2f}: {row['right']:.2f} right\n")
+    for name, (measures, right) in zip(("rendered hands", "the benchmark's frames"), learned[:2], strict=True):
+        sure = [probability(found) for found, is_right in zip(measures, right, strict=True) if is_right]
+        passing = float(np.mean(np.array(sure) >= OK_CONFIDENCE))
+        sys.stdout.write(f"right hands that reach {OK_CONFIDENCE:g}, {name} that were learned from: {passing:.3f}\n")
     if asked.plot is not None:
         plot(table, asked.plot)
     sys.stdout.write(f"{json.dumps({'weights': weights, 'reliability': table})}\n")

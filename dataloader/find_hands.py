@@ -2,7 +2,8 @@
 
 The nearest hand-sized surface is looked for again and again, each time without what was found before, so that a face
 or a cup nearer than the hand only takes one of the places (a large thing takes more of them, in pieces). Those of
-no hand's size come last; a piece of a board or an arm can pass: what it is, is told by the hand that is fitted to it.
+no hand's size come last, and the arm that goes on where a hand was cut off is none; a piece of a board can pass: what
+it is, is told by the hand that is fitted to it.
 """
 
 from dataclasses import dataclass

@@ -85,6 +85,11 @@ def _points(crop: HandCrop, hand: Bool[Tensor, "b 1 s s"]) -> tuple[Tensor, Tens
     return points_from_crop(crop, POINTS, torch.Generator().manual_seed(POINT_SEED), hand)
 
 
+def complete(measures: dict[str, float]) -> bool:
+    """Whether a hand was seen and drawn, so that all could be measured."""
+    return "surface_mm" in measures and "depth_mm" in measures
+
+
 def evidence(measures: dict[str, float]) -> dict[str, float]:
     """What speaks for a hand, by the names of WEIGHTS: more of it, more likely; distances as minus their logarithm."""
     distances = {name: -math.log(max(measures[f"{name}_mm"], 0.1) / 10) for name in ("surface", "depth", "agreement")}
@@ -110,7 +115,7 @@ def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Sta
         measures: of `measure`.
         touches_border: whether the frame's border cuts the observed hand.
     """
-    if "surface_mm" not in measures or "depth_mm" not in measures:
+    if not complete(measures):
         return "no hand", 0.0
     confidence = probability(measures)
     if measures["window_px"] < LEAST_WINDOW_PX:

@@ -81,7 +81,7 @@ class HandFit:
         self.layer, self.steps, self.config = layer, steps, config or UnlabelledConfig()
         self.spheres = HandSpheres(layer)
         poses = HandSampler(deepcopy(layer).cpu(), SamplerConfig()).sample(PRIOR_POSES, stream("pose prior")).pose
-        self.prior = PosePrior(poses, self.config.prior_floor)
+        self.prior = PosePrior(poses, self.config.prior_floor).to(layer.faces.device)
 
     def __call__(
         self,
