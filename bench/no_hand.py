@@ -116,8 +116,8 @@ def kinect(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
         raise UserError(f"{folder} holds no .png image: point --kinect at the folder of Kinect frames.")
     erased = []
     for depth in whole:
-        found = find_hands(depth, KINECT, most=1)
-        z = found[0].centre_mm[2] if found else 0.0
+        found = next(find_hands(depth, KINECT), None)
+        z = found.centre_mm[2] if found is not None else 0.0
         erased.append(np.where(depth < z + 125, 0, depth))
     return whole, erased
 

@@ -93,8 +93,9 @@ def stages(estimator: HandEstimator, frames: StoredFrames, name: str, repeats: i
         k = number % len(frames)
         frame = timed("decode", lambda k=k: frames[k])
         view = View.of(frame, "right")
-        places = timed("locate", lambda frame=frame, view=view: estimator.places(0, view))[:1]
-        if places:
+        place = timed("locate", lambda view=view: next(estimator.places(0, view), None))
+        if place is not None:
+            places = [place]
             crop, observed = timed("crop", lambda places=places: crops_of(places, estimator.cube_mm))
             answer = timed("network", lambda crop=crop: estimator.engine(crop))
             timed(

@@ -69,7 +69,7 @@ def both_sides(
     for start in range(0, len(frames), BATCH):
         some = frames[start : start + BATCH]
         views = [(k, View.of(frame, side)) for k, frame in enumerate(some) for side in sides]
-        best = estimator.read_best([place for k, view in views for place in estimator.places(k, view)])
+        best = estimator.read_best(estimator.places(k, view) for k, view in views)
         found += estimator.compared([best[k] for k in range(len(some))])
     return found
 

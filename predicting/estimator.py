@@ -133,13 +133,9 @@ class HandEstimator:
 
     def batch(self, frames: Sequence[DepthFrame]) -> list[HandPrediction]:
         """The hands of a few frames, all read together."""
-        attempts = [
-            attempt
-            for k, frame in enumerate(frames)
-            for side in self.sides
-            for attempt in self.places(k, View.of(frame, side))
-        ]
-        best = self.read_best(attempts)
+        best = self.read_best(
+            [self.places(k, View.of(frame, side)) for k, frame in enumerate(frames) for side in self.sides]
+        )
         both = [best[k] for k in range(len(frames))]
         chosen = [chosen_side(sides, odds) for sides, odds in zip(both, self.side_odds(both), strict=True)]
         readings = self.refined([reading for reading, _ in chosen])
@@ -148,23 +144,21 @@ class HandEstimator:
             for frame, reading, (_, sure) in zip(frames, readings, chosen, strict=True)
         ]
 
-    def places(self, frame: int, view: View) -> list[Attempt]:
-        """Places of a view that may be a hand, likeliest first."""
+    def places(self, frame: int, view: View) -> Iterator[Attempt]:
+        """Places of a view that may be a hand, likeliest first; each is looked for when it is asked for."""
         found = find_hands(view.depth_mm, view.camera, self.cube_mm, self.candidates)
-        return [Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found]
+        return (Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found)
 
-    def read_best(self, attempts: Sequence[Attempt]) -> dict[int, dict[Hand, Reading]]:
-        """The best reading of each frame and side: its first place's where a hand fits there, else any place's."""
-        waiting: dict[tuple[int, Hand], list[Attempt]] = defaultdict(list)
-        for attempt in attempts:
-            waiting[attempt.frame, attempt.view.side].append(attempt)
+    def read_best(self, searches: Iterable[Iterator[Attempt]]) -> dict[int, dict[Hand, Reading]]:
+        """The best reading of each frame and side: its first place's where a hand fits there, else any place's.
+
+        searches: the places of a view each; what comes after the first is looked for only in frames where no hand fits.
+        """
         best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
-        first = [places[0] for places in waiting.values()]
-        self._keep(best, self.read(first))
+        begun = [(first, search) for search in searches if (first := next(search, None)) is not None]
+        self._keep(best, self.read([first for first, _ in begun]))
         unsolved = {frame for frame, of_side in best.items() if all(r.status not in FITTING for r in of_side.values())}
-        self._keep(
-            best, self.read([a for (frame, _), places in waiting.items() if frame in unsolved for a in places[1:]])
-        )
+        self._keep(best, self.read([place for first, search in begun if first.frame in unsolved for place in search]))
         return best
 
     @staticmethod
