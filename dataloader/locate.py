@@ -20,6 +20,8 @@ SEED_AREA_MM2 = 600.0
 """Surface nearer than the blob's front: less than this is flying pixels."""
 HAND_AREA_MM2 = 1500.0
 """The least that a hand shows."""
+WALL_MM2 = 1e6
+"""A surface that shows more is a wall: persons show less."""
 SLAB_MM = 300.0
 """Depth behind the front that can still be hand or wrist."""
 HAND_DEPTH_MM = 120.0
@@ -162,7 +164,8 @@ def locate_hand(
         cube_mm: edge of the cube that the hand is looked for in.
 
     Returns:
-        The hand, or None when the part holds no reading. Its mask is confined to the cube around its centre.
+        The hand, or None when the part holds no reading or nothing before a wall. Its mask is confined to the cube
+        around its centre.
     """
     full = np.asarray(depth_mm, np.float32)
     focal = float(np.sqrt(camera[0] * camera[1]))
@@ -171,7 +174,7 @@ def locate_hand(
     step = max(int(PIXEL_MM * focal / _middle(full)), 1)
     depth = np.ascontiguousarray(full[::step, ::step])
     blob = nearest_blob(depth, focal / step)
-    if not blob.any():
+    if not blob.any() or float((depth[blob] ** 2).sum()) * (step / focal) ** 2 > WALL_MM2:
         return None
     # the blob's own box, one pixel wider: past an edge of the array there is then nothing but the part's own border
     kept = box_of(blob, margin=1)

@@ -25,6 +25,7 @@ from predicting.judge import judge, measure
 from predicting.prediction import HandPrediction, Status, no_hand
 from predicting.sides import right_log_odds, side_confidence
 from predicting.views import Attempt, Hand, View, crops_of
+from util.ahead import one_ahead
 from util.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class Reading:
     def rank(self) -> tuple[bool, float]:
         """The greater, the better it explains the depth."""
         return self.status in FITTING, self.confidence
+
+
+Search = tuple[Attempt, Iterator[Attempt]]
+"""The likeliest place of a view, and the others, each looked for when it is asked for."""
+
+
+def begun(searches: Iterable[Iterator[Attempt]]) -> list[Search]:
+    """Searches with their first place found; those that find nothing are left out."""
+    return [(first, search) for search in searches if (first := next(search, None)) is not None]
 
 
 class HandEstimator:
@@ -126,16 +136,27 @@ class HandEstimator:
         return self.batch([DepthFrame(depth_mm, camera, name)])[0]
 
     def frames(self, frames: Iterable[DepthFrame], batch: int = 16) -> Iterator[HandPrediction]:
-        """The hands of many frames, one answer a frame in their order; `batch` frames are read together."""
+        """The hands of many frames, one answer a frame in their order; `batch` frames are read together.
+
+        Frames are taken, and hands looked for in them, in a thread of its own, one batch ahead.
+        """
         source = iter(frames)
-        while some := list(islice(source, batch)):
-            yield from self.batch(some)
+        batches = iter(lambda: list(islice(source, batch)), [])
+        for some, searches in one_ahead((some, self.search(some)) for some in batches):
+            yield from self.answers(some, searches)
 
     def batch(self, frames: Sequence[DepthFrame]) -> list[HandPrediction]:
         """The hands of a few frames, all read together."""
-        best = self.read_best(
-            [self.places(k, View.of(frame, side)) for k, frame in enumerate(frames) for side in self.sides]
-        )
+        return self.answers(frames, self.search(frames))
+
+    def search(self, frames: Sequence[DepthFrame]) -> list[Search]:
+        """A search in each frame for each side, where there is anything to be read."""
+        views = [(k, View.of(frame, side)) for k, frame in enumerate(frames) for side in self.sides]
+        return begun(self.places(k, view) for k, view in views)
+
+    def answers(self, frames: Sequence[DepthFrame], searches: Sequence[Search]) -> list[HandPrediction]:
+        """The hands of frames in which hands were looked for, all read together."""
+        best = self.read_best(searches)
         both = [best[k] for k in range(len(frames))]
         chosen = [chosen_side(sides, odds) for sides, odds in zip(both, self.side_odds(both), strict=True)]
         readings = self.refined([reading for reading, _ in chosen])
@@ -149,16 +170,17 @@ class HandEstimator:
         found = find_hands(view.depth_mm, view.camera, self.cube_mm, self.candidates)
         return (Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found)
 
-    def read_best(self, searches: Iterable[Iterator[Attempt]]) -> dict[int, dict[Hand, Reading]]:
+    def read_best(self, searches: Sequence[Search]) -> dict[int, dict[Hand, Reading]]:
         """The best reading of each frame and side: its first place's where a hand fits there, else any place's.
 
-        searches: the places of a view each; what comes after the first is looked for only in frames where no hand fits.
+        What comes after a search's first place is looked for only in frames where no hand fits.
         """
         best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
-        begun = [(first, search) for search in searches if (first := next(search, None)) is not None]
-        self._keep(best, self.read([first for first, _ in begun]))
+        self._keep(best, self.read([first for first, _ in searches]))
         unsolved = {frame for frame, of_side in best.items() if all(r.status not in FITTING for r in of_side.values())}
-        self._keep(best, self.read([place for first, search in begun if first.frame in unsolved for place in search]))
+        self._keep(
+            best, self.read([place for first, others in searches if first.frame in unsolved for place in others])
+        )
         return best
 
     @staticmethod

@@ -57,7 +57,8 @@ def measure(
         observed: samples on the hand itself, fixed before any prediction.
         faces: triangles of the hand; those with corners that are not among the vertices are left out.
     """
-    faces = faces[(faces < vertices_mm.shape[1]).all(1)]  # 778 vertices are without the middle of the wrist
+    if (outside := (faces >= vertices_mm.shape[1]).any(1)).any():  # 778 vertices are without the middle of the wrist
+        faces = faces[~outside]  # else the very same tensor: what is prepared for a surface is found again by it
     hand = observed & crop.foreground
     half_mm = crop.cube_mm[:, 2] / 2
     vertices_xyz = crop.xyz_from_mm(vertices_mm)

@@ -69,3 +69,9 @@ def test_the_frame_is_left_as_it_was() -> None:
     before = depth.copy()
     _found(depth)
     assert np.array_equal(depth, before)
+
+
+def test_a_wall_is_no_hand() -> None:
+    wall = np.full((240, 320), 1500.0, np.float32)
+    wall += 20 * np.random.default_rng(0).normal(size=wall.shape).astype(np.float32).cumsum(1) / 18
+    assert _found(wall) == []
