@@ -24,6 +24,7 @@ from predicting.engine import Engine, EngineAnswer, TorchEngine
 from predicting.judge import judge, measure
 from predicting.prediction import HandPrediction, Status, no_hand
 from predicting.sides import right_log_odds, side_confidence
+from predicting.smooth_things import quadric_mm
 from predicting.views import Attempt, Hand, View, crops_of
 from util.ahead import one_ahead
 from util.errors import UserError
@@ -204,6 +205,9 @@ class HandEstimator:
             crop, observed = crops_of(attempts, self.cube_mm)
             answer = self.engine(crop)
         measures = measure(crop, *answer, observed, self.faces)
+        for attempt, found in zip(attempts, measures, strict=True):
+            smooth_mm = quadric_mm(attempt.view.depth_mm, attempt.view.camera, attempt.observed)
+            found |= {} if smooth_mm is None else {"quadric_mm": smooth_mm}
         return [
             Reading(attempt, one, found, *judge(found, attempt.touches_border))
             for attempt, one, found in zip(attempts, _split(answer), measures, strict=True)
