@@ -21,12 +21,12 @@ POINTS = 512
 OK_CONFIDENCE = 0.3
 """Below it a hand fits poorly: 99 % of the simulated hands that were read rightly reach it (bench/confidence.py)."""
 WEIGHTS = {
-    "constant": -1.934,
-    "surface": 0.426,
-    "coverage": 0.0,
+    "constant": -1.067,
+    "surface": 0.859,
+    "coverage": 0.646,
     "depth": 0.0,
-    "iou": 4.968,
-    "agreement": 3.927,
+    "iou": 2.555,
+    "agreement": 3.711,
 }
 """Of the evidence for a hand, in the logarithm of the odds: fitted to simulated frames by bench/confidence.py."""
 FAR_SURFACE_MM = 15.0
