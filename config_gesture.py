@@ -19,12 +19,12 @@ class GestureDataConfig:
     root: Path | None = None
     """Folder of the data set, with its list of sequences; frames are needed for points alone."""
     skeletons: Path | None = None
-    """Folder that holds skeletons as the data set's own does, gesture_*/finger_*/subject_*/essai_*/FILE; unset = root."""
+    """Folder of skeletons, laid out as the data set's own: gesture_*/finger_*/subject_*/essai_*/FILE; unset = root."""
     file: str | None = None
     """The file there, one row a frame: .npz, .json or .txt; unset = the first of predictions.npz, predictions.json,
     joints_xyz.npz, joints_xyz.txt, skeletons_world.txt, skeleton_world.txt."""
     joints: Literal["shrec22", "mano21"] = "shrec22"
-    """Joints that a recogniser sees, whichever set the files hold. shrec22 from mano21: its palm is the mean of all 21."""
+    """Joints that a recogniser sees, whichever set the files hold; the palm of shrec22 is the mean of mano21."""
     classes: Literal[14, 28] = 14
     """14: which gesture; 28: also with one finger or the whole hand, 2 (g - 1) + f."""
     protocol: Literal["folds", "lists", "leave-one-out"] = "folds"
@@ -53,7 +53,7 @@ class GestureAugmentConfig:
     shift_mm: float = 100.0
     """Largest shift of a whole sequence along each axis."""
     time: float = 0.5
-    """How far frames are read beside their time, shares of a sampling interval; between frames joints are interpolated."""
+    """How far frames are read beside their time, in shares of a sampling interval; joints are interpolated there."""
     noise_mm: float = 5.0
     """Standard deviation of noise on each coordinate of each joint and frame."""
 

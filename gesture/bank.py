@@ -49,13 +49,13 @@ class SequenceBank:
 
     def to(self, device: torch.device) -> "SequenceBank":
         """On a device."""
-        tensors = (self.values, self.starts, self.lengths, self.labels)
-        return SequenceBank(*(tensor.to(device) for tensor in tensors), self.filled, self.empty)
+        values, starts, lengths, labels = (x.to(device) for x in (self.values, self.starts, self.lengths, self.labels))
+        return SequenceBank(values, starts, lengths, labels, self.filled, self.empty)
 
     def times(
         self, chosen: Int[Tensor, " b"], frames: int, jitter: Float[Tensor, "b frames"] | None = None
     ) -> Float[Tensor, "b frames"]:
-        """Evenly spaced places in the chosen sequences, in frames from their first; jitter: in shares of the spacing."""
+        """Evenly spaced places in the chosen sequences, frames from their first; jitter: in shares of the spacing."""
         last = (self.lengths[chosen] - 1).unsqueeze(1).to(self.values.dtype)
         share = torch.linspace(0, 1, frames, device=self.values.device).expand(len(chosen), -1)
         if jitter is not None:

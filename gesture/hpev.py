@@ -98,7 +98,7 @@ def posture_volume(
     joints: Float[Tensor, "b frames joints 3"], size: int, step: int
 ) -> Float[Tensor, "b length size size"]:
     """1 where a joint is, frame t's cube of size^3 voxels beginning at voxel t x step of the first axis (x)."""
-    b, frames, n, _ = joints.shape
+    b, frames = joints.shape[:2]
     low, high = joints.amin(2, keepdim=True), joints.amax(2, keepdim=True)
     edge = (high - low).amax((1, 2, 3), keepdim=True).clamp_min(1e-6)
     centred = (joints - (low + high) / 2) / edge

@@ -9,6 +9,8 @@ A linear layer on (point, neighbour, how far apart) is the sum of three, and the
 before neighbours are gathered, not once a pair.
 """
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -113,7 +115,7 @@ class _Shared(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.linear = nn.ModuleList([nn.Linear(before, width) for before, width in pairs])
         self.norm = nn.ModuleList([nn.BatchNorm1d(width) for _, width in pairs])
 

@@ -1,8 +1,8 @@
 """Which recorded gestures are learned from, selected on and tested on: no subject is ever in two of the three.
 
 Labels are SHREC'17's own: class of 14 = gesture, 1 to 14; class of 28 = 2 (gesture - 1) + finger, 1 to 28. Networks and
-confusion matrices count classes from 0, in this order. DHG-14/28 has no list of labels, and gesture + 14 (finger - 1) is
-in use for it too: ours is the same 2 (gesture - 1) + finger.
+confusion matrices count classes from 0, in this order. DHG-14/28 has no list of labels, and gesture + 14 (finger - 1)
+is in use for it too: ours is the same 2 (gesture - 1) + finger.
 """
 
 from collections.abc import Sequence

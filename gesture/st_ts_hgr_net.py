@@ -44,8 +44,9 @@ class StTsHgrNet(nn.Module):
         inner = (features + 1) * (features + 2) // 2 + 1
         number = 2 * len(self.fingers) * len(_sub_sequences(6))
         start = torch.linalg.qr(torch.randn(number, joined, inner)).Q
-        manifold: Any = geoopt.Stiefel()
-        self.join = geoopt.ManifoldParameter(start, manifold=manifold)
+        stiefel: Any = geoopt.Stiefel  # geoopt's own types call it abstract
+        parameter: Any = geoopt.ManifoldParameter
+        self.join = parameter(start, manifold=stiefel())
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(joined * (joined + 1) // 2, classes)
 
