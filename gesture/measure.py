@@ -45,9 +45,7 @@ class Scores:
         }
 
 
-def seen(
-    bank: SequenceBank, chosen: Tensor, config: RecogniserConfig, augment: Augmentation | None = None
-) -> Tensor:
+def seen(bank: SequenceBank, chosen: Tensor, config: RecogniserConfig, augment: Augmentation | None = None) -> Tensor:
     """What the recogniser sees of the chosen sequences, (b, frames, joints or points, 3)."""
     if RECIPES[config.name].sees == "points":
         return bank.points(chosen, frames_of(config), config.points, augment)
@@ -55,9 +53,7 @@ def seen(
 
 
 @torch.no_grad()
-def measure(
-    network: nn.Module, bank: SequenceBank, config: RecogniserConfig, classes: int, batch: int = 64
-) -> Scores:
+def measure(network: nn.Module, bank: SequenceBank, config: RecogniserConfig, classes: int, batch: int = 64) -> Scores:
     """Scores of a network, which is left in evaluation mode."""
     network.eval()
     confusion, loss = np.zeros((classes, classes), np.int64), 0.0

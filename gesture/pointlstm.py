@@ -60,7 +60,8 @@ class PointLstm(nn.Module):
         """Features of the half of the points with the widest neighbourhood, their places, which they are."""
         index = nearest(place[..., :3], around(place)[..., :3], k)
         apart = gathered(around(place), index) - place.unsqueeze(-2)
-        reach = apart[..., :3].square().sum(-1).amax(-1)
+        squared = apart[..., :3].square().sum(-1)
+        reach = squared.amax(-1) + 1e-3 * squared.mean(-1)  # two points that are each other's farthest would be alike
         kept = reach.topk(max(1, place.shape[2] // 2), dim=-1, sorted=False).indices
         rows = kept.unsqueeze(-1)
         index = index.gather(2, rows.expand(-1, -1, -1, index.shape[-1]))
