@@ -41,7 +41,7 @@ class SequenceBank:
         return len(self.starts)
 
     @staticmethod
-    def of(sequences: Sequence[Float[Tensor, "frames p 3"]], labels: Sequence[int], **rest: int) -> "SequenceBank":
+    def of(sequences: Sequence[Float[Tensor, "_ p 3"]], labels: Sequence[int], **rest: int) -> "SequenceBank":
         """From positions in mm, each sequence about the mean of its first frame."""
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         centred = [(sequence - sequence[0].mean(0)) / UNIT_MM for sequence in sequences]
