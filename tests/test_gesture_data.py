@@ -22,7 +22,7 @@ from predicting.prediction import HandPrediction, no_hand
 from tests.gestures import write_world
 from tests.recordings import EMPTY, hand_image, write_recording
 from util.errors import UserError
-from util.joints import MANO21, SHREC22
+from util.joints import MANO21, SHREC22, JointSet
 from util.predictions import write_predictions
 
 GESTURE = Gesture(3, 2, 5, 1, 3)
@@ -94,7 +94,7 @@ def test_predictions_of_this_project_are_read(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", ["joints_xyz.npz", "joints_xyz.txt", "mine_uvd.npz", "mine_uvd.txt"])
 @pytest.mark.parametrize("joint_set", [MANO21, SHREC22], ids=lambda joint_set: joint_set.name)
-def test_files_of_joints_are_read(tmp_path: Path, name: str, joint_set: type) -> None:
+def test_files_of_joints_are_read(tmp_path: Path, name: str, joint_set: JointSet) -> None:
     joints_mm = _walk(3, len(joint_set))
     write_predictions(tmp_path / name, joints_mm, CAMERA, names=joint_set.names)
     path = find_file(tmp_path, None if name in FILES else name)
