@@ -48,16 +48,16 @@ class PointLstm(nn.Module):
         near, about, before, again = self.neighbours
         index = nearest(place[..., :3], place[..., :3], near)
         features = self.alone(gathered(place, index) - place.unsqueeze(-2)).amax(-2)
-        features, place, _ = self._halved(self.early, features, place, about)
+        features, place = self._halved(self.early, features, place, about)
         states = self.middle(self.lstm(features, place, before))
-        features, _, _ = self._halved(self.late, states, place, again)
+        features, _ = self._halved(self.late, states, place, again)
         pooled = self.whole(features).amax((1, 2))
         return self.classify(self.norm(pooled))
 
     def _halved(
         self, layer: "_Grouped", features: Float[Tensor, "b frames n c"], place: Float[Tensor, "b frames n 4"], k: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of the half of the points with the widest neighbourhood, their places, which they are."""
+    ) -> tuple[Tensor, Tensor]:
+        """Features of the half of the points with the widest neighbourhood, and their places."""
         index = nearest(place[..., :3], around(place)[..., :3], k)
         apart = gathered(around(place), index) - place.unsqueeze(-2)
         squared = apart[..., :3].square().sum(-1)
@@ -67,7 +67,7 @@ class PointLstm(nn.Module):
         index = index.gather(2, rows.expand(-1, -1, -1, index.shape[-1]))
         apart = apart.gather(2, rows.unsqueeze(-1).expand(-1, -1, -1, *apart.shape[-2:]))
         own = features.gather(2, rows.expand(-1, -1, -1, features.shape[-1]))
-        return layer(own, around(features), index, apart), place.gather(2, rows.expand(-1, -1, -1, 4)), kept
+        return layer(own, around(features), index, apart), place.gather(2, rows.expand(-1, -1, -1, 4))
 
 
 class PointLstmCell(nn.Module):
