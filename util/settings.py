@@ -50,8 +50,10 @@ def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def saved_experiment(path: Path) -> Experiment:
+def saved_experiment(path: Path, kind: type[T] = Experiment) -> T:
     """The settings that the run in a folder was started with.
+
+    kind: the dataclass that they are of.
 
     Raises:
         UserError: the folder holds no run, or one whose settings this version does not know.
@@ -59,7 +61,7 @@ def saved_experiment(path: Path) -> Experiment:
     file = path / "config.json"
     if not file.is_file():
         raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
-    return from_plain(Experiment, read_json(file), str(file))
+    return from_plain(kind, read_json(file), str(file))
 
 
 def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
