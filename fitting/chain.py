@@ -40,10 +40,13 @@ class Hands:
     def __getitem__(self, rows) -> "Hands":
         return Hands(self.box[rows], self.rotation[rows], self.root_mm[rows])
 
-    @staticmethod
-    def cat(parts: "list[Hands]") -> "Hands":
-        """Hands one after the other."""
-        return Hands(*(torch.cat([getattr(p, name) for p in parts]) for name in ("box", "rotation", "root_mm")))
+    def replaced(self, rows: Int[Tensor, " k"], others: "Hands") -> "Hands":
+        """The same with other hands in some rows."""
+        return Hands(
+            self.box.index_copy(0, rows, others.box),
+            self.rotation.index_copy(0, rows, others.rotation),
+            self.root_mm.index_copy(0, rows, others.root_mm),
+        )
 
     def angles(self) -> Float[Tensor, "n 15 3"]:
         """Anatomical angles, radians."""

@@ -13,6 +13,9 @@ FITTED = {joints.name: joints for joints in (NYU14, ICVL16, MSRA21, MANO21, SHRE
 NOT_SHARED = {"nyu14": (11, 13), "icvl16": (0,), "shrec22": (1,)}
 """Joints that the two skeletons do not define alike: they guide a fit, and are no part of its residual."""
 
+OTHERS_SHARE = 0.3
+"""How much such a joint counts in a fit, against 1."""
+
 
 @dataclass(frozen=True)
 class Correspondence:
@@ -27,6 +30,12 @@ class Correspondence:
     """Forward, towards the thumb, towards the back; for a hand of size 1."""
     shared: tuple[int, ...]
     """Joints that count as residual."""
+
+    def share(self) -> Float[Tensor, " m"]:
+        """How much each label counts in a fit."""
+        share = torch.full((len(self.joints),), OTHERS_SHARE)
+        share[list(self.shared)] = 1.0
+        return share
 
     @staticmethod
     def of(name: str, offsets: bool = True) -> "Correspondence":

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fitting.chain import N_ANGLES, N_POSE, Chain, Hands, Rest, box_limits, skew
+from fitting.chain import N_ANGLES, N_POSE, Chain, Hands, Points, Rest, box_limits, skew
 from fitting.collision import HandCollisions
 from fitting.prior import PosturePrior
-from fitting.solver import Quadratic
+from fitting.solver import Quadratic, minimise
 
 
 @dataclass(frozen=True)
@@ -63,25 +63,32 @@ class PoseCost:
         """Where hands are, turns counted from their own rotations."""
         return torch.cat([hands.box, torch.zeros_like(hands.root_mm), hands.root_mm], -1)
 
-    def __call__(self, at: Float[Tensor, "n 51"]) -> Quadratic:
-        """Cost, half its gradient, and the Gauss-Newton matrix."""
+    def labelled(self, at: Float[Tensor, "n 51"]) -> "Labelled":
+        """How far the hands at a place are from their labels."""
         points = self.chain.points(self.rest, self.hands(at))
         assert points.jacobian is not None
-        points.jacobian[:, N_ANGLES : N_ANGLES + 3] = torch.einsum(
-            "nba,nbxm->naxm", _left_jacobian(at[:, N_ANGLES : N_ANGLES + 3]), points.jacobian[:, N_ANGLES : N_ANGLES + 3]
-        )
+        turn = points.jacobian[:, N_ANGLES : N_ANGLES + 3]
+        by_turn = _left_jacobian(at[:, N_ANGLES : N_ANGLES + 3]).mT @ turn.flatten(2)
+        points.jacobian[:, N_ANGLES : N_ANGLES + 3] = by_turn.view_as(turn)
         first = points.mm.shape[-1] - self.labels_mm.shape[-1]
         off = points.mm[..., first:] - self.labels_mm
         limit = self.weights.robust_mm**2
         square = off.square().sum(1)
         kept = limit / (limit + square)
         share = self.share / self.weights.label_mm**2
-        cost = (share * square * kept).sum(-1)
-        pull = (share * kept.square()).sqrt().unsqueeze(1)  # (n, 1, m)
+        pull = (share * kept.square()).sqrt().unsqueeze(1)
         rows = (points.jacobian[..., first:] * pull.unsqueeze(1)).flatten(2)
-        gradient = (rows @ (off * pull).flatten(1).unsqueeze(-1)).squeeze(-1)
+        return Labelled(points, (share * square * kept).sum(-1), rows, (off * pull).flatten(1), pull)
+
+    def __call__(self, at: Float[Tensor, "n 51"]) -> Quadratic:
+        """Cost, half its gradient, and the Gauss-Newton matrix."""
+        labelled = self.labelled(at)
+        rows, cost = labelled.rows, labelled.cost
+        gradient = (rows @ labelled.off.unsqueeze(-1)).squeeze(-1)
         hessian = rows @ rows.mT
         if self.collisions is not None:
+            points = labelled.points
+            assert points.jacobian is not None
             deep, by = self.collisions.pushes(
                 points.mm[..., :21], points.jacobian[..., :21], self.weights.touch_mm
             )
@@ -94,6 +101,27 @@ class PoseCost:
         gradient[:, :N_ANGLES] += force
         hessian[:, :N_ANGLES, :N_ANGLES] += self.prior.precision
         return Quadratic(cost + (away * force).sum(-1), gradient, hessian)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels' part of the cost."""
+
+    points: Points
+    cost: Float[Tensor, " n"]
+    rows: Float[Tensor, "n 51 r"]
+    """The Jacobian by each unknown, weighed."""
+    off: Float[Tensor, "n r"]
+    """Distances along x, y and z, weighed."""
+    pull: Float[Tensor, "n 1 m"]
+    """The weights."""
+
+
+def solve(cost: PoseCost, hands: Hands, steps: int) -> tuple[Hands, Float[Tensor, " n"]]:
+    """Hands of least cost from where they are, and that cost."""
+    cost = replace(cost, start=hands.rotation)
+    at, least = minimise(lambda place, rows: cost.of(rows)(place), cost.place(hands), pose_limits(hands.box), steps)
+    return cost.hands(at), least
 
 
 def _left_jacobian(turn: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
