@@ -62,4 +62,42 @@ def _bone(twins: tuple[int, ...]) -> int:
     return keypoint if keypoint < 16 else 3 * (keypoint - 16) + 3
 
 
-OFFSETS_MM: dict[str, tuple[tuple[float, float, float], ...]] = {}
+OFFSETS_MM: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "nyu14": (
+        (7.0, -5.3, -7.0),  # pinky_tip
+        (7.7, 0.1, -3.7),  # pinky_root
+        (7.4, 3.6, 0.4),  # ring_tip
+        (7.7, -1.5, -7.8),  # ring_root
+        (6.8, 1.3, 2.7),  # middle_tip
+        (15.8, -1.5, -3.4),  # middle_root
+        (2.8, 0.2, -3.2),  # index_tip
+        (12.9, -2.2, -4.3),  # index_root
+        (-0.8, 7.0, -3.8),  # thumb_tip
+        (13.7, 3.5, -2.9),  # thumb_middle
+        (5.0, -6.1, 0.3),  # thumb_root
+        (12.4, 5.3, 8.7),  # wrist_2
+        (8.7, 22.2, 7.4),  # wrist_1
+        (13.9, -0.2, 3.8),  # palm
+    ),
+    "icvl16": (
+        (55.8, 6.8, -9.8),  # palm
+        (25.3, -4.7, -12.5),  # thumb_R
+        (8.5, -9.0, -1.1),  # thumb_M
+        (7.9, -9.8, 3.9),  # thumb_T
+        (22.6, 3.1, 1.0),  # index_R
+        (18.0, 2.6, -7.0),  # index_M
+        (15.7, 8.1, -2.4),  # index_T
+        (28.4, 1.6, -5.4),  # middle_R
+        (22.0, 3.7, -6.6),  # middle_M
+        (16.4, 3.8, -5.8),  # middle_T
+        (21.4, 1.5, -5.9),  # ring_R
+        (12.7, 4.7, -5.9),  # ring_M
+        (10.8, 4.2, -2.1),  # ring_T
+        (11.4, -1.2, -1.5),  # pinky_R
+        (6.2, -1.3, 0.4),  # pinky_M
+        (10.1, -5.8, -6.6),  # pinky_T
+    ),
+}
+"""Where each joint of a data set lies from the keypoint of its name: forward, towards the thumb, towards the back of
+the bone, mm for a hand of size 1. Learned by bench/fit_offsets.py (docs/fitting.md has the commands) from 192 frames of
+each subject of NYU's and each sequence of ICVL's test annotations; the other joint sets are taken as the keypoints."""
