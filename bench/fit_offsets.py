@@ -53,8 +53,9 @@ def main(words: Sequence[str]) -> None:
     joints = labels.joints_mm.to(like)
     own = [joints[labels.subjects == number] for number in range(len(labels.names))]
     share = torch.ones(len(correspondence.joints)).to(like)
+    tips = correspondence.combinations[:, 16:].sum(1) == 1
     with torch.no_grad():
-        offsets, subjects = find_offsets(chain, PosturePrior.of(like), own, share, FitWeights())
+        offsets, subjects = find_offsets(chain, PosturePrior.of(like), own, tips, share, FitWeights())
     for name, subject in zip(labels.names, subjects, strict=True):
         shape = " ".join(f"{value:.2f}" for value in subject.shape)
         sys.stdout.write(f"subject {name}: size {float(subject.size):.3f}, shape {shape}\n")

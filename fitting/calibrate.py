@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fitting.chain import Chain
@@ -19,18 +19,21 @@ from fitting.subject import ShapePrior, Subject, find_subject, reduced, some_fra
 ROUNDS = 12
 OFFSET_SPREAD_MM = 8.0
 """How far joints of two skeletons of the same name are expected to be apart."""
+TIP_SPREAD_MM = 1.5
+"""The same of finger tips, which everyone sees at the same place: hands grow to reach them instead."""
 
 
 def find_offsets(
     chain: Chain,
     prior: PosturePrior,
     labels_mm: Sequence[Float[Tensor, "_ m 3"]],
+    tips: Bool[Tensor, " m"],
     share: Float[Tensor, " m"],
     weights: FitWeights,
 ) -> tuple[Float[Tensor, "m 3"], list[Subject]]:
     """Offsets (mm, in the frames of the chain's bones, at size 1) and the subjects they were found with.
 
-    labels_mm: of each subject.
+    labels_mm: of each subject; tips: which of the joints are finger tips.
     """
     m = labels_mm[0].shape[1]
     frames = [some_frames(labels) for labels in labels_mm]
@@ -41,8 +44,8 @@ def find_offsets(
         for s, labels in zip(subjects, frames, strict=True)
     ]
     p = 11 * len(subjects)
-    offset_certainty = torch.full((3 * m,), OFFSET_SPREAD_MM**-2)
-    certainty = torch.cat([sizes.certainty().repeat(len(subjects)), offset_certainty]).to(share)
+    offset_spread = torch.where(tips, TIP_SPREAD_MM, OFFSET_SPREAD_MM).repeat_interleave(3)
+    certainty = torch.cat([sizes.certainty().repeat(len(subjects)), offset_spread**-2]).to(share)
     for turn in range(ROUNDS):
         gradient, curvature = torch.zeros_like(certainty), torch.diag(certainty)
         for k, (subject, labels) in enumerate(zip(subjects, frames, strict=True)):

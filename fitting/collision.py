@@ -18,7 +18,7 @@ class HandCollisions:
     """Collision spheres of one shaped hand, millimetres."""
 
     def __init__(self, layer: HandLayer, shape: Float[Tensor, "10"], size: Float[Tensor, ""]) -> None:
-        self.spheres = HandSpheres(layer)
+        self.spheres = HandSpheres(layer).to(shape.device)
         still = layer.coefficients(torch.zeros(15, 3).to(shape))
         mesh = layer(torch.zeros(3).to(shape), still, shape)
         joints, vertices = 1000 * size * mesh.joints_m, 1000 * size * mesh.vertices_m

@@ -64,20 +64,20 @@ def _bone(twins: tuple[int, ...]) -> int:
 
 OFFSETS_MM: dict[str, tuple[tuple[float, float, float], ...]] = {
     "nyu14": (
-        (7.0, -5.3, -7.0),  # pinky_tip
-        (7.7, 0.1, -3.7),  # pinky_root
-        (7.4, 3.6, 0.4),  # ring_tip
-        (7.7, -1.5, -7.8),  # ring_root
-        (6.8, 1.3, 2.7),  # middle_tip
-        (15.8, -1.5, -3.4),  # middle_root
-        (2.8, 0.2, -3.2),  # index_tip
-        (12.9, -2.2, -4.3),  # index_root
-        (-0.8, 7.0, -3.8),  # thumb_tip
-        (13.7, 3.5, -2.9),  # thumb_middle
-        (5.0, -6.1, 0.3),  # thumb_root
-        (12.4, 5.3, 8.7),  # wrist_2
-        (8.7, 22.2, 7.4),  # wrist_1
-        (13.9, -0.2, 3.8),  # palm
+        (1.2, -2.0, -0.5),  # pinky_tip
+        (3.6, 2.8, -1.7),  # pinky_root
+        (1.2, 1.9, 0.3),  # ring_tip
+        (4.2, -1.1, -6.4),  # ring_root
+        (1.2, 0.3, 0.5),  # middle_tip
+        (12.3, -1.3, -3.4),  # middle_root
+        (-1.0, -0.8, -0.4),  # index_tip
+        (11.1, -2.6, -3.1),  # index_root
+        (-0.7, 0.5, -0.4),  # thumb_tip
+        (14.4, -1.6, -0.6),  # thumb_middle
+        (7.3, -8.7, 0.4),  # thumb_root
+        (15.2, 9.6, 5.3),  # wrist_2
+        (12.4, 25.0, 3.8),  # wrist_1
+        (13.9, 1.7, 2.9),  # palm
     ),
     "icvl16": (
         (55.8, 6.8, -9.8),  # palm

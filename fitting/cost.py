@@ -17,7 +17,7 @@ from fitting.solver import Quadratic, minimise
 class FitWeights:
     """Spreads that weigh the terms of the cost."""
 
-    label_mm: float = 3.0
+    label_mm: float = 2.0
     """Spread of a label about its joint."""
     robust_mm: float = 30.0
     """A label much farther off than this pulls no more (Geman, McClure, 1987)."""

@@ -43,16 +43,27 @@ def held_at_limits(
     return ((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0))
 
 
+def factored(
+    hessian: Float[Tensor, "n d d"], held: Bool[Tensor, "n d"], damping: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "n d d"], Bool[Tensor, " n"]]:
+    """Cholesky factors of damped matrices (Marquardt: in units of their diagonal), and which there are.
+
+    Rows and columns of held unknowns are those of a unit matrix.
+    """
+    free = (~held).to(hessian)
+    matrix = hessian * free.unsqueeze(-1) * free.unsqueeze(-2)
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    diagonal.mul_(1 + damping.unsqueeze(-1)).add_(held).add_(1e-6 * diagonal.amax(-1, keepdim=True))
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return factor, failed == 0
+
+
 def newton_step(
     model: Quadratic, held: Bool[Tensor, "n d"], damping: Float[Tensor, " n"]
 ) -> Float[Tensor, "n d"]:
-    """The damped step (Marquardt: in units of the curvature) that leaves held unknowns where they are."""
-    free = (~held).to(model.gradient)
-    matrix = model.hessian * free.unsqueeze(-1) * free.unsqueeze(-2)
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    diagonal.mul_(1 + damping.unsqueeze(-1)).add_(held).add_(1e-6 * diagonal.amax(-1, keepdim=True))
-    factor, _ = torch.linalg.cholesky_ex(matrix)
-    return -torch.cholesky_solve((model.gradient * free).unsqueeze(-1), factor).squeeze(-1)
+    """The damped step that leaves held unknowns where they are."""
+    factor, _ = factored(model.hessian, held, damping)  # a step of no sense does not help, and damping grows
+    return -torch.cholesky_solve(model.gradient.masked_fill(held, 0).unsqueeze(-1), factor).squeeze(-1)
 
 
 def minimise(

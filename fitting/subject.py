@@ -10,7 +10,7 @@ from config import SamplerConfig
 from fitting.chain import Chain
 from fitting.cost import FitWeights, PoseCost, pose_limits, solve
 from fitting.prior import PosturePrior, Starts
-from fitting.solver import held_at_limits
+from fitting.solver import factored, held_at_limits
 
 FRAMES = 192
 """Frames that tell a subject's shape, spread evenly over all it has."""
@@ -100,13 +100,12 @@ def reduced(
     """
     labelled, model = cost.labelled(at), cost(at)
     shared = (by_shared * labelled.pull.unsqueeze(1)).flatten(2)
-    free = (~held_at_limits(at, model.gradient, pose_limits(at))).to(at)
-    across = (labelled.rows @ shared.mT) * free.unsqueeze(-1)  # (n, 51, p)
-    matrix = model.hessian * free.unsqueeze(-1) * free.unsqueeze(-2)
-    matrix.diagonal(dim1=-2, dim2=-1).add_(1 - free)
-    follow = torch.cholesky_solve(across, torch.linalg.cholesky(matrix))
-    own = (model.gradient * free).unsqueeze(-1)
-    gradient = (shared @ labelled.off.unsqueeze(-1) - follow.mT @ own).squeeze(-1)
+    held = held_at_limits(at, model.gradient, pose_limits(at))
+    factor, sound = factored(model.hessian, held, torch.zeros_like(model.cost))
+    across = (labelled.rows @ shared.mT).masked_fill(held.unsqueeze(-1), 0)[sound]  # (n, 51, p)
+    own, shared, off = model.gradient.masked_fill(held, 0)[sound], shared[sound], labelled.off[sound]
+    follow = torch.cholesky_solve(across, factor[sound])
+    gradient = (shared @ off.unsqueeze(-1) - follow.mT @ own.unsqueeze(-1)).squeeze(-1)
     curvature = shared @ shared.mT - across.mT @ follow
     worth = min(1.0, WORTH / len(at))
     return worth * gradient.sum(0), worth * curvature.sum(0)
