@@ -17,7 +17,7 @@ from render.hand_layer import HandLayer
 
 N_ANGLES = 45
 N_POSE = N_ANGLES + 6
-"""Unknowns of a frame: 45 coordinates of the joints, a turn (axis-angle, radians) and a shift (mm) of the whole hand."""
+"""Unknowns of a frame: 45 coordinates of the joints, a turn (axis-angle, radians) and the place of the wrist (mm)."""
 BASES = slice(0, 12, 3)
 """The base joints of the four fingers, whose spread shrinks with their flexion."""
 
@@ -208,13 +208,12 @@ class Chain:
             parent = ((frame @ bent[:, level]).flatten(1, 2) @ undo[:, level]).view(5, n, 3, 3)
             turns.append(parent)
             places.append(place)
-        every = [torch.stack(parts, 1).flatten(0, 1) for parts in (turns, places, axes)]
+        below = [torch.stack(parts, 1).flatten(0, 1) for parts in (turns, places, axes)]
         local = torch.zeros(0).to(angles)
         if self.correctives is not None:
             local = self.frames[1:] @ turn(angles) @ self.undo
-        return _Posed(
-            torch.cat([hands.rotation[None], every[0]]), torch.cat([torch.zeros_like(place[:1]), every[1]]), every[2], local
-        )
+        at_wrist = torch.zeros_like(hands.root_mm)[None]
+        return _Posed(torch.cat([hands.rotation[None], below[0]]), torch.cat([at_wrist, below[1]]), below[2], local)
 
     def _bend_jacobian(self, chain: "_Posed", angles: Tensor, m: int) -> Float[Tensor, "n 45 3 m"]:
         """What the pose blend shapes add to the Jacobian, for a unit of 1 mm."""
@@ -232,7 +231,8 @@ class Chain:
         rows = jacobian[:, :N_ANGLES].unflatten(1, (15, 3))
         flexion = angles[:, BASES, FLEXION]
         share = hands.box.unflatten(-1, (15, 3))[:, BASES, SPREAD]
-        less = ((flexion > 0) & (flexion < torch.pi / 2)) * (spread_room(torch.full_like(flexion, torch.pi / 2)) - 1) / (torch.pi / 2)
+        bent = (flexion > 0) & (flexion < torch.pi / 2)
+        less = bent * (spread_room(torch.full_like(flexion, torch.pi / 2)) - 1) / (torch.pi / 2)
         by_spread = rows[:, BASES, SPREAD]
         rows[:, BASES, FLEXION] += by_spread * (share * less)[..., None, None]
         rows[:, BASES, SPREAD] = by_spread * spread_room(flexion)[..., None, None]

@@ -89,9 +89,7 @@ class PoseCost:
         if self.collisions is not None:
             points = labelled.points
             assert points.jacobian is not None
-            deep, by = self.collisions.pushes(
-                points.mm[..., :21], points.jacobian[..., :21], self.weights.touch_mm
-            )
+            deep, by = self.collisions.pushes(points.mm[..., :21], points.jacobian[..., :21], self.weights.touch_mm)
             deep, by = deep / self.weights.overlap_mm, by / self.weights.overlap_mm
             cost = cost + deep.square().sum(-1)
             gradient = gradient + (by @ deep.unsqueeze(-1)).squeeze(-1)

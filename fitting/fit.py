@@ -19,8 +19,8 @@ from fitting.subject import Subject, find_subject
 from render.anatomy import within_limits
 from render.hand_layer import HandLayer, HandParams
 
-CHUNK = 256
-"""Frames that are solved side by side."""
+CHUNK, GPU_CHUNK = 256, 8192
+"""Frames that are solved side by side: what stays in a core's cache, and what fills a GPU."""
 STEPS = 30
 RETRIES = ((3, 6), (6, 12), (12, 24), (24, 48))
 """Ranks of the nearest postures that a failed frame starts from again."""
@@ -75,10 +75,16 @@ class Fit:
         def joined(name: str) -> Tensor:
             return torch.cat([getattr(part, name) for part in parts])[order]
 
-        names = ("joints_mm", "points_mm", "residual_mm", "overlap_mm", "within")
-        vertices = None if parts[0].vertices_mm is None else joined("vertices_mm")
-        params = HandParams.from_vector(torch.cat([part.params.vector() for part in parts])[order])
-        return Fit(params, *(joined(name) for name in names), parts[0].shared, vertices)
+        return Fit(
+            HandParams.from_vector(torch.cat([part.params.vector() for part in parts])[order]),
+            joined("joints_mm"),
+            joined("points_mm"),
+            joined("residual_mm"),
+            joined("overlap_mm"),
+            joined("within"),
+            parts[0].shared,
+            None if parts[0].vertices_mm is None else joined("vertices_mm"),
+        )
 
 
 class HandFitter:
@@ -117,7 +123,7 @@ class HandFitter:
         self,
         labels_mm: Float[Tensor, "n m 3"],
         subjects: Int[Tensor, " n"] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> tuple[Fit, list[Subject]]:
         """Fits of all frames, and the subjects' shapes.
 
@@ -129,14 +135,15 @@ class HandFitter:
         labels_mm = labels_mm.to(self.layer.template)
         whose = torch.zeros(len(labels_mm), dtype=torch.long) if subjects is None else subjects
         found, parts, rows = [], [], []
-        threads = self.threads if labels_mm.device.type == "cpu" else 1
+        on_cpu = labels_mm.device.type == "cpu"
+        threads, chunk = (self.threads, CHUNK) if on_cpu else (1, GPU_CHUNK)
         with _one_thread_each(threads), ThreadPoolExecutor(threads, initializer=_single) as pool:
             for number in range(int(whose.max()) + 1):
                 own = (whose == number).nonzero().squeeze(1)
                 labels = labels_mm[own.to(labels_mm.device)]
                 subject = find_subject(self.chain, self.prior, labels, self.share, self.weights)
                 task = _OneSubject(self, subject)
-                for part in pool.map(task, labels.split(CHUNK)):
+                for part in pool.map(task, labels.split(chunk)):
                     parts.append(part)
                     if progress is not None:
                         progress(len(part.within))

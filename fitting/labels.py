@@ -70,7 +70,7 @@ def read_labels(
 
 
 def _subjects(path: Path, frames: int, subjects: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
-    if not subjects:
+    if len(subjects) == 0:
         return torch.zeros(frames, dtype=torch.long), ("1",)
     if all(word.isdecimal() for word in subjects):
         counts = [int(word) for word in subjects]
@@ -82,7 +82,7 @@ def _subjects(path: Path, frames: int, subjects: tuple[str, ...]) -> tuple[Tenso
         return whose, tuple(str(k + 1) for k in range(len(counts)))
     if len(subjects) > 1:
         raise UserError(f"--subjects takes numbers of frames or one file, not {' '.join(subjects)}: give one of them.")
-    file = Path(subjects[0])
+    file = Path(*subjects)
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,9 @@ def write_fit(folder: Path, fit: Fit, labels: Labels, correspondence: Correspond
     write_whole(folder / f"{name}-hands.npz", content.getvalue())
     rows = [[f"{value:.3f}" for value in row] for row in fit.residual_mm.tolist()]
     write_text(folder / f"{name}-residuals.csv", _csv(correspondence.joints.names, rows))
-    failures = [(k, why, f"{mean:.2f}", joint, f"{far:.2f}") for k, why, mean, joint, far in failure_rows(fit, correspondence)]
+    failures = [
+        (k, why, f"{mean:.2f}", joint, f"{far:.2f}") for k, why, mean, joint, far in failure_rows(fit, correspondence)
+    ]
     head = ("frame", "why", "mean_mm", "worst_joint", "worst_mm")
     write_text(folder / f"{name}-failures.csv", _csv(head, failures))
     return [*written, *(f"{name}-{what}" for what in ("hands.npz", "residuals.csv", "failures.csv"))]
@@ -97,7 +100,7 @@ def as_labelled(points_mm: Float[Tensor, "n p 3"], left: bool) -> Float[np.ndarr
     return points * np.array([-1.0 if left else 1.0, 1.0, 1.0], np.float32)
 
 
-def _csv(head, rows) -> str:
+def _csv(head: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

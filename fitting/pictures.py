@@ -41,7 +41,9 @@ def draw_sheet(fit: Fit, labels: Labels, correspondence: Correspondence, layer: 
             _dots(picture, fitted)
             if view is VIEWS[0]:
                 failed = "" if fit.converged[row] else " failed"
-                draw_text(picture, f"{row + 1}: {float(fit.mean_mm[row]):.1f} mm{failed}", (4, 14), 0.4, (255, 255, 255))
+                draw_text(
+                    picture, f"{row + 1}: {float(fit.mean_mm[row]):.1f} mm{failed}", (4, 14), 0.4, (255, 255, 255)
+                )
             pictures.append(picture)
     return grid(pictures, 2 * COLUMNS)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from config import SamplerConfig
-from fitting.chain import BASES, Chain, Hands, Rest, box_of
+from fitting.chain import Chain, Hands, Rest, box_of
 from render.articulation import Articulation
 from util.streams import stream
 
@@ -61,7 +61,8 @@ class Starts:
         alike = torch.cdist(_distances(joints_mm), self.distances, compute_mode="use_mm_for_euclid_dist")
         chosen = alike.topk(end, largest=False).indices[:, first:]  # (n, c)
         postures = self.points_mm[chosen]
-        rotation, shift = roma.rigid_points_registration(postures, joints_mm[:, None].expand_as(postures))
+        found = roma.rigid_points_registration(postures, joints_mm[:, None].expand_as(postures))
+        rotation, shift = torch.as_tensor(found[0]), torch.as_tensor(found[1])
         laid = postures @ rotation.mT + shift.unsqueeze(-2)
         best = (laid - joints_mm[:, None]).square().sum((-1, -2)).argmin(-1)
         rows = torch.arange(n, device=joints_mm.device)

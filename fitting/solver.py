@@ -58,9 +58,7 @@ def factored(
     return factor, failed == 0
 
 
-def newton_step(
-    model: Quadratic, held: Bool[Tensor, "n d"], damping: Float[Tensor, " n"]
-) -> Float[Tensor, "n d"]:
+def newton_step(model: Quadratic, held: Bool[Tensor, "n d"], damping: Float[Tensor, " n"]) -> Float[Tensor, "n d"]:
     """The damped step that leaves held unknowns where they are."""
     factor, _ = factored(model.hessian, held, damping)  # a step of no sense does not help, and damping grows
     return -torch.cholesky_solve(model.gradient.masked_fill(held, 0).unsqueeze(-1), factor).squeeze(-1)

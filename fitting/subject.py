@@ -1,6 +1,6 @@
 """The shape of a subject: ten coefficients and a size that all of its frames share, found together with their poses."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ class Subject:
 class ShapePrior:
     """Shapes and sizes of hands as the hand sampler draws them (config_rendered.py)."""
 
-    sampler: SamplerConfig = SamplerConfig()
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
     @property
     def size(self) -> float:

@@ -54,7 +54,9 @@ def write_parameter_files(prefix: Path, params: HandParams) -> list[Path]:
     Raises UserError when the folder cannot be written to.
     """
     prefix, written = Path(prefix), []
-    for part, rows in zip(COLUMNS, (params.rotation, params.pose, params.shape, params.scale, params.translation), strict=True):
+    for part, rows in zip(
+        COLUMNS, (params.rotation, params.pose, params.shape, params.scale, params.translation), strict=True
+    ):
         content = io.StringIO()
         np.savetxt(content, rows.detach().cpu().numpy(), fmt="%.6f")
         path = prefix.parent / f"{prefix.name}-{part}.txt"

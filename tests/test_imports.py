@@ -15,9 +15,9 @@ SETTINGS = (
     "config_benchmark",
     "config",
 )
-ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting")
 ORDER = SETTINGS + ROOMS
-ENTRIES = ("train_render", "evaluate", "predict", "export", "hubconf")
+ENTRIES = ("train_render", "evaluate", "predict", "fit_hand", "export", "hubconf")
 MAX_LINES = 400
 
 
