@@ -53,7 +53,7 @@ def factored(
     free = (~held).to(hessian)
     matrix = hessian * free.unsqueeze(-1) * free.unsqueeze(-2)
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    diagonal.mul_(1 + damping.unsqueeze(-1)).add_(held).add_(1e-6 * diagonal.amax(-1, keepdim=True))
+    diagonal.mul_(1 + damping.unsqueeze(-1)).add_(held)
     factor, failed = torch.linalg.cholesky_ex(matrix)
     return factor, failed == 0
 

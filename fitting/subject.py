@@ -10,7 +10,7 @@ from config import SamplerConfig
 from fitting.chain import Chain
 from fitting.cost import FitWeights, PoseCost, pose_limits, solve
 from fitting.prior import PosturePrior, Starts
-from fitting.solver import factored, held_at_limits
+from fitting.solver import LEAST, factored, held_at_limits
 
 FRAMES = 192
 """Frames that tell a subject's shape, spread evenly over all it has."""
@@ -101,7 +101,7 @@ def reduced(
     labelled, model = cost.labelled(at), cost(at)
     shared = (by_shared * labelled.pull.unsqueeze(1)).flatten(2)
     held = held_at_limits(at, model.gradient, pose_limits(at))
-    factor, sound = factored(model.hessian, held, torch.zeros_like(model.cost))
+    factor, sound = factored(model.hessian, held, torch.full_like(model.cost, LEAST))
     across = (labelled.rows @ shared.mT).masked_fill(held.unsqueeze(-1), 0)[sound]  # (n, 51, p)
     own, shared, off = model.gradient.masked_fill(held, 0)[sound], shared[sound], labelled.off[sound]
     follow = torch.cholesky_solve(across, factor[sound])

@@ -15,7 +15,7 @@ from config import SamplerConfig
 from fitting.correspondence import FITTED, Correspondence
 from fitting.fit import Fit, HandFitter
 from fitting.labels import read_labels
-from render.hand_layer import HandLayer
+from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from render.parameter_files import read_parameter_files
 from render.sampler import HandSampler
@@ -205,7 +205,7 @@ def test_real_labels_are_met(
 
 def test_a_fit_counts_failed_frames():
     fit = Fit(
-        params=None,  # type: ignore[arg-type]
+        params=HandParams.from_vector(torch.zeros(4, 62)),
         joints_mm=torch.zeros(4, 21, 3),
         points_mm=torch.zeros(4, 2, 3),
         residual_mm=torch.tensor([[1.0, 99.0], [2.0, 0.0], [11.0, 0.0], [3.0, 0.0]]),
