@@ -146,7 +146,8 @@ def test_the_json_line_files_and_pictures(layer: HandLayer, tmp_path: Path, caps
     assert np.allclose(joints_mm, found["joints_mm"], atol=0.05)
     residuals = np.loadtxt(tmp_path / "out" / "some-residuals.csv", delimiter=",", skiprows=1)
     assert np.median(residuals) == pytest.approx(told["median_residual_mm"], abs=0.01)
-    assert cv2.imread(str(picture)).shape[0] > 200
+    sheet = cv2.imread(str(picture))
+    assert sheet is not None and sheet.shape[0] > 200
 
 
 @pytest.mark.parametrize(
