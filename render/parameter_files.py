@@ -1,5 +1,6 @@
 """Hand-parameter files in the published layout: FOLDER/NAME-{pose,glb,shape,scale,trans}.txt, one frame a line."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from render.hand_layer import HandParams
 from util.errors import UserError
+from util.files import write_text
 
 COLUMNS = {"glb": 3, "pose": 45, "shape": 10, "scale": 1, "trans": 3}
 """Numbers a line of each file; glb is the global axis-angle."""
@@ -44,6 +46,23 @@ def read_parameter_files(prefix: Path) -> HandParams:
         scale=parts.get("scale", torch.ones(n, 1)),
         translation=parts.get("trans", torch.zeros(n, 3)),
     )
+
+
+def write_parameter_files(prefix: Path, params: HandParams) -> list[Path]:
+    """Write n frames as FOLDER/NAME-*.txt, each file whole or not at all, and say which were written.
+
+    Raises UserError when the folder cannot be written to.
+    """
+    prefix, written = Path(prefix), []
+    for part, rows in zip(
+        COLUMNS, (params.rotation, params.pose, params.shape, params.scale, params.translation), strict=True
+    ):
+        content = io.StringIO()
+        np.savetxt(content, rows.detach().cpu().numpy(), fmt="%.6f")
+        path = prefix.parent / f"{prefix.name}-{part}.txt"
+        write_text(path, content.getvalue())
+        written.append(path)
+    return written
 
 
 def _read(path: Path, columns: int) -> Tensor:

@@ -24,7 +24,7 @@ from util.settings import saved_experiment, settings
 T = TypeVar("T")
 
 PROGRAM = "train_render.py"
-ROOMS = ("util", "render", "dataloader", "model", "training", "predicting", "gesture")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
 BOX = "╭╮╰╯│─ \n"
 
 
