@@ -16,6 +16,7 @@ from render.hand_model import load_hand_model
 from render.surface_clusters import Clusters
 from util.checkpoint import fill_module, read_network
 from util.errors import UserError
+from util.random_state import seed_all
 from util.settings import from_plain
 
 SECOND_STAGE = ("fusion.", "stages.1.")
@@ -32,7 +33,7 @@ def make_fabric(experiment: Experiment) -> Fabric:
         fabric.launch()
     except RuntimeError as error:
         raise UserError(f"The device {experiment.device} is not at hand ({error}): choose --device auto.") from error
-    torch.manual_seed(experiment.seed)
+    seed_all(experiment.seed)
     return fabric
 
 
