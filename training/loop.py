@@ -100,7 +100,7 @@ class Steps(ABC):
         """
         with steps_first():
             self._run(losses, images_per_step, judge, picture)
-        self.writer.flush()
+        self.writer.close()
 
     def _run(
         self,
@@ -131,10 +131,9 @@ class Steps(ABC):
                 self._look()
                 self.save()
             if signal := asked():
-                self.writer.flush()
-                raise Interrupted(
-                    f"Stopped by {signal} after step {self.step}; --resume with {self.folder.path} goes on."
-                )
+                self.writer.close()
+                where = f"--run-dir {self.folder.path} --resume"
+                raise Interrupted(f"Stopped by {signal} after step {self.step}; {where} goes on.")
 
     @abstractmethod
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
