@@ -37,6 +37,8 @@ class OptimConfig:
     """Steps over which the learning rate rises linearly."""
     clip: float = 5.0
     """Largest gradient norm."""
+    skip: int = 0
+    """Steps of a run that may be left out because a loss is not finite; with the next one it stops."""
     average: float = 0.998
     """Decay of the moving average of weights that is tested and saved."""
     first_stage_steps: int = 0

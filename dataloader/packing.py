@@ -4,10 +4,14 @@ Folder of a prepared split: `pixels.u16` (uint16 depth of all patches), `observe
 masks), `frames.npz` (what belongs to single frames). It takes its name when it is complete, so what has it is whole.
 """
 
+import fcntl
 import io
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,6 +20,7 @@ import numpy as np
 
 from dataloader.patch import StoredFrame
 from util.errors import UserError
+from util.files import PART
 
 PER_FRAME = (
     *("starts", "shapes", "bases_mm", "units_mm", "origins", "cameras", "centres_mm", "cubes_mm", "names"),
@@ -23,6 +28,8 @@ PER_FRAME = (
 )
 """Arrays of a `FrameStore` with one entry a frame."""
 PIXELS, BITS, FRAMES = "pixels.u16", "observed.bits", "frames.npz"
+STARTING = 60.0
+"""Seconds after which a folder that nobody has locked is nobody's."""
 ALIGNED = 8
 """Patches start at multiples of this, so that each one's mask starts with a whole byte."""
 
@@ -47,8 +54,12 @@ def save_packed(folder: Path, frames: Iterable[StoredFrame], rest: dict[str, Any
     Raises:
         OSError: the folder cannot be written to, or the disk is full; nothing is left behind.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=PART))
+    temporary.chmod(0o755)  # mkdtemp makes it private
+    held = os.open(temporary, os.O_RDONLY)
+    _lock(held)
     try:
         with (temporary / PIXELS).open("wb") as pixels, (temporary / BITS).open("wb") as bits:
             arrays = _write(frames, pixels, bits)
@@ -71,6 +82,7 @@ def save_packed(folder: Path, frames: Iterable[StoredFrame], rest: dict[str, Any
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(held)
 
 
 def load_packed(folder: Path) -> dict[str, Any]:
@@ -97,6 +109,32 @@ def load_packed(folder: Path) -> dict[str, Any]:
         ) from error
     dropped = tuple((str(reason), int(count)) for reason, count in zip(reasons, counts, strict=True))
     return {"pixels": pixels, "observed_bits": bits, **arrays, **rest, "dropped": dropped}
+
+
+def _lock(descriptor: int) -> bool:
+    """Make an open folder this process's own until the descriptor is closed or the process ends, in whatever way.
+
+    False where it is another's, or the disk knows no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed left of their writing of this folder."""
+    for left in folder.parent.glob(f".{folder.name}.*{PART}"):
+        with suppress(OSError):
+            if left.stat().st_mtime > time.time() - STARTING:
+                continue
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                if _lock(descriptor):
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _write(frames: Iterable[StoredFrame], pixels: io.BufferedIOBase, bits: io.BufferedIOBase) -> dict[str, Any]:

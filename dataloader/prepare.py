@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -186,6 +187,11 @@ def _prepared(listing: Listing, least: int, size: int, workers: int) -> Iterator
         try:
             for results in pool.map(work, parts):
                 yield from results
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"A process that prepares {listing.data_set} died (out of memory?): run it again with fewer "
+                "--data.workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -18,6 +18,7 @@ from dataloader.crop import empty_crop, published_grid
 from dataloader.packing import PER_FRAME, load_packed, pack
 from dataloader.patch import StoredFrame
 from dataloader.sample import HandSample
+from util.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class FrameStore:
 
         Raises:
             ValueError: `augment` without `generator`.
+            UserError: the files that pixels are mapped from have become shorter.
         """
+        self._still_whole()
         chosen = np.asarray(indices, np.int64)
         if augment is not None and generator is None:
             raise ValueError("augmentation needs a generator")
@@ -132,6 +135,24 @@ class FrameStore:
         ]
         names = tuple(str(name) for name in self.names[chosen])
         return HandSample(crop, labels[0], labels[1], None, observed, names, self.joint_set)
+
+    def _still_whole(self) -> None:
+        """Look before reading: where a mapped file has lost its end, the system would end the process.
+
+        A file that has only lost its name (prepared anew by somebody, say) is still there for who has mapped it.
+        """
+        for mapped in (self.pixels, self.observed_bits):
+            if not isinstance(mapped, np.memmap) or mapped.filename is None:
+                continue
+            path = Path(mapped.filename)
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UserError(f"{path} cannot be read any more ({error.strerror}): check its disk.") from error
+            if size < mapped.nbytes:
+                raise UserError(f"{path} has become shorter while it was read: delete {path.parent}, it is made anew.")
 
     def _places(self, chosen: np.ndarray, image_from_crop: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Index into `pixels` of each crop sample (n, s, s), and whether it falls on the patch at all."""

@@ -63,6 +63,7 @@ def learn_fitted(
         sample = translation(next(batches))
         chosen = torch.randint(len(fitted), (optim.real_batch,), generator=generator)
         real = fitted.batch(chosen, generator, augment).to(device)
+        loop.learns_from(rendered=sample, real=real)
         seen = real.crop.with_depth(with_discs_cut_out(real.crop.depth, experiment.augment, generator))
         outputs = loop.wrapped(sample.crop.joined(seen))
         of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)

@@ -49,6 +49,7 @@ def learn_labelled(experiment: Experiment, loop: Loop, frames: FrameStore) -> No
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
         sample = train.batch(chosen, generator, augment).to(device)
+        loop.learns_from(real=sample)
         return labelled_terms(loop.wrapped(sample.crop), sample, experiment.supervised)
 
     def judge(network: nn.Module, step: int) -> float:

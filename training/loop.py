@@ -1,5 +1,6 @@
 """The optimisation that all phases share: steps, schedule, weight averaging, logging, checkpoints, resume."""
 
+import logging
 import math
 import time
 from abc import ABC, abstractmethod
@@ -13,12 +14,21 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from config import Experiment, OptimConfig
+from dataloader.sample import HandSample
 from model.network import DualBranchNetwork
-from training.finite import FiniteTerms
+from training.batch_file import write_batch
+from training.finite import FiniteTerms, Undo
 from training.prefetch import step_generator
 from util.errors import UserError
+from util.interruption import Interrupted, asked, steps_first
+from util.random_state import random_state, set_random_state
 from util.run_folder import RunFolder
 from util.settings import to_plain
+
+LOG = logging.getLogger(__name__)
+
+GRADIENT = "gradient"
+"""What the gradient is called among terms that are not finite."""
 
 StepLosses = Callable[[int, torch.Generator], dict[str, Tensor]]
 """(step, generator of that step) -> weighted loss terms by name."""
@@ -61,15 +71,17 @@ class AveragedWeights:
 class Steps(ABC):
     """What a phase does whatever it trains: takes its steps one after another, logs, checks, keeps time.
 
-    A kind of loop says how one step is taken (`_update`) and what a check writes (`check`).
+    A kind of loop says how one step is taken (`_update`), what a check writes (`check`), and what goes on (`save`).
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder) -> None:
+    def __init__(self, experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
         self.experiment = experiment
         self.config = experiment.optim
         self.folder = folder
         self.step = 0
         self.seconds = 0.0
+        self.skipped = 0
+        self.finite = FiniteTerms(device, at_once=device.type == "cpu" or self.config.skip > 0)
         self.writer: SummaryWriter
 
     def run(
@@ -83,8 +95,20 @@ class Steps(ABC):
 
         losses: the phase's loss terms. judge: a score of the averaged network on held-out data, lower is better; it
         chooses `best`. picture: writes images to TensorBoard.
-        Raises UserError when a loss is not finite; the last checkpoint stays as it was.
+        Raises UserError when a loss is not finite; the last checkpoint stays as it was. Raises Interrupted when a
+        signal has asked for the end, after the step that it fell into and a checkpoint.
         """
+        with steps_first():
+            self._run(losses, images_per_step, judge, picture)
+        self.writer.close()
+
+    def _run(
+        self,
+        losses: StepLosses,
+        images_per_step: int,
+        judge: Callable[[nn.Module, int], float] | None,
+        picture: Callable[[int], None] | None,
+    ) -> None:
         bar = tqdm(range(self.step, self.config.steps), initial=self.step, total=self.config.steps, mininterval=2)
         since, at = time.perf_counter(), self.step
         for step in bar:
@@ -102,31 +126,86 @@ class Steps(ABC):
                     picture(self.step)
                 self.check(judge)
                 since, at = time.perf_counter(), self.step
-        self.writer.flush()
+            elif asked():
+                self.seconds += time.perf_counter() - since
+                self._look()
+                self.save()
+            if signal := asked():
+                self.writer.close()
+                where = f"--run-dir {self.folder.path} --resume"
+                raise Interrupted(f"Stopped by {signal} after step {self.step}; {where} goes on.")
 
     @abstractmethod
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
         """Score what is trained and write the last checkpoint."""
 
     @abstractmethod
+    def save(self) -> None:
+        """Write the last checkpoint."""
+
+    @abstractmethod
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         """Take one step; its terms, their sum, and what else is logged."""
 
-    def _finite_sum(self, terms: dict[str, Tensor], step: int, option: str = "--optim.learning-rate") -> Tensor:
-        """The sum of terms. Raises UserError, naming those that are not finite and the option to lower."""
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            wrong = [name for name, value in terms.items() if not torch.isfinite(value)]
-            raise self._not_finite(step, wrong, option)
-        return total
+    def learns_from(self, **samples: HandSample) -> None:
+        """Say what the terms of the step are made from: it is kept in a file when they are not finite."""
+        self.finite.batch = samples
 
-    def _not_finite(self, step: int, names: list[str], option: str = "--optim.learning-rate") -> UserError:
+    def _may_learn(self, step: int, terms: dict[str, Tensor]) -> bool:
+        """Whether a step may be taken; where nobody looks at once, its optimiser finds that out by itself.
+
+        Raises UserError when terms are not finite and no more steps may be skipped.
+        """
+        self.finite.add(step, terms)
+        if not self.finite.at_once or (wrong := self.finite.first_wrong()) is None:
+            return True
+        if self.skipped >= self.config.skip:
+            raise self._not_finite(*wrong)
+        self.skipped += 1
+        LOG.warning("Step %d is skipped: %s is not finite.", step, ", ".join(wrong[1]))
+        self.finite.forgive()
+        return False
+
+    def _look(self) -> None:
+        """Raise UserError where a term has not been finite since the last look."""
+        if (wrong := self.finite.first_wrong()) is not None:
+            raise self._not_finite(*wrong)
+
+    def _not_finite(self, step: int, names: list[str], frames: dict[str, tuple[str, ...]]) -> UserError:
+        """The sentence, once the batch is written."""
+        path = self.folder.path / f"not-finite-{step}.safetensors"
+        joint_sets = {name: sample.joint_set for name, sample in self.finite.batch.items()}
+        names = [name for name in names if name != GRADIENT] or names
+        about = {"step": str(step), "terms": ", ".join(names)}
+        kept = ""
+        if self.finite.culprit:
+            write_batch(path, self.finite.culprit, frames, joint_sets, about)
+            kept = f" (its batch is {path.name})"
+        option = "--transfer.learning-rate" if self.experiment.phase == "transfer" else "--optim.learning-rate"
         return UserError(
-            f"Step {step}: {', '.join(names)} is not finite; go on from {self.folder.path} with --resume and a "
-            f"smaller {option}."
+            f"Step {step}: {about['terms']} is not finite{kept}; go on from {self.folder.path} with --resume and a "
+            f"smaller {option}, or leave out a few such steps with --optim.skip."
         )
 
+    def _common_state(self) -> dict:
+        """What goes on whatever is trained."""
+        return {"step": self.step, "seconds": self.seconds, "skipped": self.skipped, "random": random_state()}
+
+    def _begin(self, resume: bool) -> dict | None:
+        """The state to go on from, if there is one; the common part of it is taken over."""
+        state = None
+        if resume and not self.folder.has_checkpoint:
+            LOG.warning("%s holds no checkpoint yet: its steps begin anew.", self.folder.path)
+        elif resume:
+            state = self.folder.load_last()
+            self.step, self.seconds, self.skipped = state["step"], state["seconds"], state.get("skipped", 0)
+            if "random" in state:
+                set_random_state(state["random"])
+        self.writer = self.folder.tensorboard(self.step if resume else None)
+        return state
+
     def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float | Tensor]) -> None:
+        self._look()
         self.writer.add_scalar("loss/total", float(total.detach()), self.step)
         for name, value in terms.items():
             self.writer.add_scalar(f"loss/{name}", float(value.detach()), self.step)
@@ -145,7 +224,7 @@ class Loop(Steps):
         folder: RunFolder,
         resume: bool = False,
     ) -> None:
-        super().__init__(experiment, folder)
+        super().__init__(experiment, folder, fabric.device)
         self.fabric = fabric
         self.network = network
         self.schedule = Schedule(self.config)
@@ -154,11 +233,9 @@ class Loop(Steps):
         )
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.averaged = AveragedWeights(network, self.config.average)
-        self.finite = FiniteTerms(fabric.device, at_once=fabric.device.type == "cpu")
         self.best = math.inf
-        if resume:
-            self._load()
-        self.writer = folder.tensorboard(self.step if resume else None)
+        if (state := self._begin(resume)) is not None:
+            self._load(state)
 
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         generator = step_generator(self.experiment.seed, step)
@@ -167,27 +244,19 @@ class Loop(Steps):
             group["lr"] = rate
         if self.config.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
+        undo = Undo([self.network]) if self.config.skip else None
         terms = losses(step, generator)
         total = torch.stack(list(terms.values())).sum()
-        self.finite.add(step, terms)
-        if self.finite.at_once:
-            self._look()
-        self.optimizer.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.averaged.update(self.network, step)
+        if self._may_learn(step, {**terms, GRADIENT: norm}):
+            self.optimizer.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing
+            self.optimizer.step()
+            self.averaged.update(self.network, step)
+        elif undo is not None:
+            undo()
         return terms, total, {"rate": rate, "gradient_norm": norm}
-
-    def _look(self) -> None:
-        """Raise UserError where a term has not been finite since the last look."""
-        if (wrong := self.finite.first_wrong()) is not None:
-            raise self._not_finite(*wrong)
-
-    def _log(self, terms: dict[str, Tensor], total: Tensor, others: dict[str, float | Tensor]) -> None:
-        self._look()
-        super()._log(terms, total, others)
 
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
         """Score the averaged weights, keep them when they are the best so far, and write the last checkpoint."""
@@ -198,7 +267,18 @@ class Loop(Steps):
             if score < self.best:
                 self.best = score
                 self.folder.save_best(self.averaged.state, self._network_config())
-        self.folder.save_last(self.averaged.state, self._network_config(), self._state())
+        self.save()
+
+    def save(self) -> None:
+        """Write the last checkpoint: all that the next step depends on."""
+        state = {
+            **self._common_state(),
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "training": self.network.training,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        self.folder.save_last(self.averaged.state, self._network_config(), state)
 
     def averaged_weights(self) -> "_Swapped":
         """Context in which the network holds its averaged weights and is in evaluation mode."""
@@ -207,21 +287,12 @@ class Loop(Steps):
     def _network_config(self) -> dict:
         return to_plain(self.network.config)
 
-    def _state(self) -> dict:
-        return {
-            "step": self.step,
-            "best": self.best,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def _load(self) -> None:
-        state = self.folder.load_last()
+    def _load(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
+        self.network.train(state.get("training", True))
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.state = {name: value.to(self.fabric.device) for name, value in state["weights"].items()}
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.best = state["best"]
 
 
 class _Swapped:

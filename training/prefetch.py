@@ -4,8 +4,11 @@ Hands are drawn for several steps at once, since drawing a few costs nearly as m
 depends on the seed and its number alone: not on where training started, nor on who draws.
 """
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from config import Experiment
 from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
+from util.errors import UserError
+from util.interruption import leave_to_parent
 from util.streams import stream
 
 BLOCK = {"cpu": 128, "cuda": 1024}
@@ -64,11 +69,27 @@ def rendered_steps(
         num_workers=workers,
         multiprocessing_context="spawn",
         prefetch_factor=max(1, 4 // steps.steps),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         pin_memory=pinned,
     )
     return chain.from_iterable(loader)
 
 
-def _one_thread(worker: int) -> None:
+@contextmanager
+def worker_deaths_told(run_dir: Path) -> Iterator[None]:
+    """Context in which the death of a process that draws hands, of which torch tells by signal, is a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (dead := re.match(r"DataLoader worker \(pid.*", str(error))):
+            raise
+        what = dead[0].rstrip(". ").removeprefix("DataLoader worker ")
+        raise UserError(
+            f"A process that draws rendered hands died {what}; go on from {run_dir} with --resume, with fewer "
+            f"--optim.workers if memory ran out."
+        ) from error
+
+
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    leave_to_parent()

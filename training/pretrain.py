@@ -37,6 +37,7 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
 
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         sample = translation(next(batches))
+        loop.learns_from(rendered=sample)
         stages = 1 if step < experiment.optim.first_stage_steps else None
         return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised)
 

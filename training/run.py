@@ -9,6 +9,7 @@ from training.evaluate import score_and_show, table, test
 from training.fitted import learn_fitted
 from training.labelled import learn_labelled
 from training.loop import Loop
+from training.prefetch import worker_deaths_told
 from training.pretrain import held_out_final, pretrain
 from training.selfsupervise import self_supervise
 from training.setup import make_fabric, make_network, make_rendered
@@ -18,6 +19,7 @@ from training.translation import Translation, transfer_generator
 from util.errors import UserError
 from util.files import read_json
 from util.run_folder import RunFolder
+from util.settings import saved_experiment
 
 
 def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model: Path | None = None) -> dict:
@@ -25,20 +27,22 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
 
     Raises UserError for bad input: missing data or weights, a run folder in use, a loss that is not finite.
     """
-    if experiment.phase != "transfer":  # there, weights to start from are a generator's, not the experiment's
+    if resume or experiment.phase != "transfer":  # there, weights to start from are a generator's, not the experiment's
         load_model = load_model or experiment.start
+    experiment = replace(experiment, start=None if load_model is None else load_model.absolute())  # --resume needs it
     if experiment.phase == "test" and load_model is None:
         raise UserError("The phase test needs weights: add --load-model FILE.")
     transfer_generator(experiment)  # a mistake in what it names is told before frames are read
     folder = RunFolder.open(run_dir, experiment, resume)
-    if experiment.phase == "pretrain":
-        results = pretrain(experiment, folder, resume, load_model)
-    elif experiment.phase == "transfer":
-        results = transfer(experiment, folder, resume, load_model)
-    elif experiment.phase == "train":
-        results = train(experiment, folder, resume, load_model)
-    else:
-        results = test(experiment, folder, load_model)
+    with worker_deaths_told(run_dir):
+        if experiment.phase == "pretrain":
+            results = pretrain(experiment, folder, resume, load_model)
+        elif experiment.phase == "transfer":
+            results = transfer(experiment, folder, resume, load_model)
+        elif experiment.phase == "train":
+            results = train(experiment, folder, resume, load_model)
+        else:
+            results = test(experiment, folder, load_model)
     folder.write_results(results)
     _report(results, folder)
     return results
@@ -58,7 +62,9 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     rendered = make_rendered(experiment)
     kept = read_json(folder.results_file) if resume and folder.results_file.is_file() else {}
     before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before", experiment.pictured)
-    folder.write_results({"before": before})
+    if "before" not in kept:
+        folder.write_results({"before": before})
+    network.eval()  # as the scores leave it, here or in an earlier session, until a check has looked at it
     loop = Loop(experiment, fabric, network, folder, resume)
     if experiment.source == "labelled":
         learn_labelled(experiment, loop, frames)
@@ -83,7 +89,10 @@ def _pretrained(experiment: Experiment, optim: OptimConfig, folder: RunFolder) -
     """Pre-train in a folder of its own inside the run's, going on with what is there, and return the weights."""
     path = folder.path / "pretrain"
     first = replace(experiment, phase="pretrain", optim=optim)
-    resume = (path / "last.pt").is_file()
+    resume = (path / "config.json").is_file()
+    inner = RunFolder(path)
+    if resume and inner.results_file.is_file() and saved_experiment(path) == first:
+        return inner.last_weights  # an earlier session finished it
     inner = RunFolder.open(path, first, resume)
     inner.write_results(pretrain(first, inner, resume, None))
     return inner.last_weights

@@ -138,6 +138,7 @@ def self_supervise(
     def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         if experiment.source == "rendered":
             sample = translation(next(batches))
+            loop.learns_from(rendered=sample)
             return terms_of.rendered_terms(sample, loop.wrapped(sample.crop))
         sample = translation(next(batches))
         chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
@@ -146,6 +147,7 @@ def self_supervise(
                 real, sure = taught_batch(teacher, train, chosen, generator, augment, device)
         else:
             real, sure = train.batch(chosen, generator, augment).to(device), None
+        loop.learns_from(rendered=sample, real=real)
         seen = real.crop.with_depth(with_discs_cut_out(real.crop.depth, experiment.augment, generator))
         outputs = loop.wrapped(sample.crop.joined(seen))
         of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)

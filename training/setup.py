@@ -11,10 +11,12 @@ from config import Experiment, NetworkConfig
 from dataloader.rendered import RenderedHands
 from model.compiled import compile_convolutions
 from model.network import DualBranchNetwork
-from render.hand_layer import HandLayer
+from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
+from render.surface_clusters import Clusters
 from util.checkpoint import fill_module, read_network
 from util.errors import UserError
+from util.random_state import seed_all
 from util.settings import from_plain
 
 SECOND_STAGE = ("fusion.", "stages.1.")
@@ -31,7 +33,7 @@ def make_fabric(experiment: Experiment) -> Fabric:
         fabric.launch()
     except RuntimeError as error:
         raise UserError(f"The device {experiment.device} is not at hand ({error}): choose --device auto.") from error
-    torch.manual_seed(experiment.seed)
+    seed_all(experiment.seed)
     return fabric
 
 
@@ -58,10 +60,23 @@ def make_network(
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")
+    settle_surface(layer)
     network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if experiment.optim.compile or experiment.optim.cuda_graphs:
         compile_convolutions(network, experiment.optim.cuda_graphs)
     return network, layer
+
+
+def settle_surface(layer: HandLayer) -> None:
+    """Let the distance to a hand's surface (render/surface_clusters.py) be laid out by the hand at rest.
+
+    Otherwise the first hand that it meets decides, and of two triangles as near as each other a run that goes on would
+    find the other one.
+    """
+    at_rest = HandParams.from_vector(layer.template.new_zeros(1, 62))
+    vertices = layer(at_rest.rotation, at_rest.pose, at_rest.shape).vertices_m
+    Clusters.of(vertices, layer.faces, ())
+    Clusters.of(vertices, layer.faces, tuple(layer.part_faces))
 
 
 def make_rendered(experiment: Experiment, device: torch.device | str = "cpu") -> RenderedHands:

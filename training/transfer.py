@@ -161,6 +161,7 @@ def transfer(experiment: Experiment, folder: RunFolder, resume: bool, load_model
         sample = next(batches).to(fabric.device)
         chosen = torch.randint(len(frames), (optim.real_batch,), generator=generator)
         real = frames.batch(chosen, generator, augment).to(fabric.device)
+        loop.learns_from(rendered=sample, real=real)
         joints_uvd = sample.crop.uvd_from_mm(sample.joints_mm)  # type: ignore[arg-type]
         of_rendered = terms_of.source(sample.crop, joints_uvd, 1.0)
         of_real = terms_of.source(real.crop, None, config.reverse)

@@ -11,6 +11,7 @@ from config import Experiment, TransferConfig
 from model.discriminator import PatchDiscriminator
 from model.generator import Generator
 from model.transfer import new_generator
+from training.finite import Undo
 from training.loop import AveragedWeights, StepLosses, Steps
 from training.prefetch import step_generator
 from training.transfer_losses import ImagePool
@@ -77,7 +78,7 @@ class TransferLoop(Steps):
         folder: RunFolder,
         resume: bool = False,
     ) -> None:
-        super().__init__(experiment, folder)
+        super().__init__(experiment, folder, fabric.device)
         self.networks, self.device = networks, fabric.device
         config = experiment.transfer
         self.optimizers = [
@@ -91,9 +92,8 @@ class TransferLoop(Steps):
         ]
         self.pools = {"real": ImagePool(config.pool), "rendered": ImagePool(config.pool)}
         self.averaged = AveragedWeights(networks.to_real, config.average)
-        if resume:
-            self._load()
-        self.writer = folder.tensorboard(self.step if resume else None)
+        if (state := self._begin(resume)) is not None:
+            self._load(state)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: constant, then falling linearly to 0."""
@@ -109,12 +109,31 @@ class TransferLoop(Steps):
 
     def check(self, judge: object) -> None:
         """Write the last checkpoint; there is no best one, since no loss of such a game says how good it is."""
-        self.folder.save_last(self.averaged.state, {"generator": self.networks.to_real.size._asdict()}, self._state())
+        self._look()
+        self.save()
+
+    def save(self) -> None:
+        """Write the last checkpoint: all that the next step depends on."""
+        state = {
+            **self._common_state(),
+            "networks": {name: network.state_dict() for name, network in self.networks.all().items()},
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "pools": {name: pool.state() for name, pool in self.pools.items()},
+        }
+        self.folder.save_last(self.averaged.state, {"generator": self.networks.to_real.size._asdict()}, state)
 
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         rate = self.rate(step)
+        undo = Undo(self.networks.all().values()) if self.config.skip else None
+        pools = {name: pool.state() for name, pool in self.pools.items()}
         terms = losses(step, step_generator(self.experiment.seed, step))
-        total = self._finite_sum(terms, step, "--transfer.learning-rate")
+        total = torch.stack(list(terms.values())).sum()
+        if not self._may_learn(step, terms):
+            if undo is not None:
+                undo()
+            for name, images in pools.items():
+                self.pools[name].load(images, self.device)
+            return terms, total, {"rate": rate}
         of_judges = [value for name, value in terms.items() if name.startswith(JUDGES)]
         of_generators = [value for name, value in terms.items() if not name.startswith(JUDGES)]
         factors = 1.0, self.experiment.transfer.discriminator_rate
@@ -122,21 +141,12 @@ class TransferLoop(Steps):
             optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.zero_grad(set_to_none=True)
             torch.stack(group).sum().backward()
+            optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing
             optimizer.step()
         self.averaged.update(self.networks.to_real, step)
         return terms, total, {"rate": rate}
 
-    def _state(self) -> dict:
-        return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "networks": {name: network.state_dict() for name, network in self.networks.all().items()},
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "pools": {name: pool.state() for name, pool in self.pools.items()},
-        }
-
-    def _load(self) -> None:
-        state = self.folder.load_last()
+    def _load(self, state: dict) -> None:
         for name, network in self.networks.all().items():
             network.load_state_dict(state["networks"][name])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
@@ -144,4 +154,3 @@ class TransferLoop(Steps):
         for name, pool in self.pools.items():
             pool.load(state["pools"][name], self.device)
         self.averaged.state = {name: value.to(self.device) for name, value in state["weights"].items()}
-        self.step, self.seconds = state["step"], state["seconds"]

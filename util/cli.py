@@ -10,6 +10,7 @@ import io
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Annotated, TypeVar
 import tyro
 
 from config import DEFAULT, EXPERIMENTS, Experiment
-from util.errors import UserError
+from util.errors import UserError, of_surroundings
+from util.interruption import Interrupted
 from util.settings import saved_experiment, settings
 
 T = TypeVar("T")
@@ -107,19 +109,40 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
 def run_entry(main: Callable[[Sequence[str]], int | None]) -> int:
     """Run a command with this process's words; its exit code: main's (or 0), 2 after a UserError, 130 after Ctrl-C.
 
-    What the project's rooms log, notices and progress, goes to stderr as plain sentences.
+    What the project's rooms log, notices and progress, goes to stderr as plain sentences. A full disk, a folder without
+    access and the like are told as a UserError; a command that a signal asked to end has done so well (0).
     """
+    threading.excepthook = _of_thread
     logging.basicConfig(format="%(message)s")
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.INFO)
     try:
         return main(sys.argv[1:]) or 0
     except UserError as error:
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        _tell(error)
         return 2
+    except OSError as error:
+        if (told := of_surroundings(error)) is None:
+            raise
+        _tell(told)
+        return 2
+    except Interrupted as stop:
+        _tell(stop)
+        return 0
     except KeyboardInterrupt:
         sys.stderr.write("Stopped; --resume with the same --run-dir goes on from the last checkpoint.\n")
         return 130
+
+
+def _tell(sentence: BaseException) -> None:
+    with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
+        sys.stderr.write(f"{' '.join(str(sentence).split())}\n")
+
+
+def _of_thread(raised: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own, which stumbles over a full disk before the main thread is told."""
+    if not isinstance(raised.exc_value, OSError):
+        threading.__excepthook__(raised)
 
 
 def _parse_resumed(launch: Launch, name: str | None, words: list[str]) -> Launch:

@@ -4,10 +4,14 @@ import json
 import math
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
+
+PART = ".part"
+"""What the name of a file ends in while it is written; it begins with a dot."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -20,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror}): choose another folder.") from error
     temporary = Path(name)
@@ -36,6 +40,34 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a file another name in its folder, on the disk as well; what had the name is replaced.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    try:
+        path.replace(to)
+        _sync_folder(to.parent)
+    except OSError as error:
+        raise UserError(f"{to} cannot be written ({error.strerror}): make its folder writable.") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_whole` left in a folder and the folders in it when its process was killed.
+
+    Nobody else may be writing there. What cannot be removed stays.
+    """
+    for file in (*folder.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")):
+        with suppress(OSError):
+            file.unlink()
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether this is a file that `write_whole` had not finished."""
+    return path.name.startswith(".") and path.suffix == PART
 
 
 def write_text(path: Path, text: str) -> None:

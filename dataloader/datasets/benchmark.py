@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -132,6 +133,10 @@ def _chunks(
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_process, (config, hand)) as pool:
         try:
             yield from pool.map(work, range(chunks))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "A process that makes the benchmark died (out of memory?): run it again with fewer --data.workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
