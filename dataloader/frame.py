@@ -1,13 +1,20 @@
 """A depth frame as a sensor delivers it, and how to read one from a file."""
 
+import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dataloader.camera import Camera
 from util.errors import UserError
+from util.reading import read_plain
+
+MOST_PIXELS = 1 << 26
+"""Of an image: more are refused before they are decoded; depth sensors have up to 2^20 or so."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,29 @@ class DepthFrame:
         return DepthFrame(np.ascontiguousarray(self.depth_mm[:, ::-1]), self.camera.mirrored(width), self.name)
 
 
-def decode_image(path: Path) -> np.ndarray:
-    """Decode an image file with the type and channels that it has: (h, w) or (h, w, channels), blue first.
+def decode_image(path: Path, remedy: str = "unpack it again") -> np.ndarray:
+    """Decode a PNG or TIFF with the type and channels that it has: (h, w) or (h, w, channels), blue first.
 
     Raises:
-        UserError: the file is missing, truncated, or no image.
+        UserError: the file is missing, truncated, no image of these kinds, or larger than any depth sensor's.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: unpack the data set again.")
-    stored = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
-    if image is None:
-        raise UserError(f"{path} is no readable image: unpack it again.")
+    stored = read_plain(path, remedy)
+    try:
+        # the header alone: how much memory decoding takes is known before it is asked for
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(stored), formats=("PNG", "TIFF")) as header:
+            width, height = header.size
+    except Exception as error:  # a damaged header makes its readers stumble anywhere
+        if isinstance(error, Image.DecompressionBombError):
+            raise UserError(f"{path} is larger than a depth sensor's images: {remedy}.") from None
+        raise UserError(f"{path} is no readable image: {remedy}.") from error
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{path} is {width}x{height}, larger than a depth sensor's images: {remedy}.")
+    try:
+        image = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None or not image.size:
+        raise UserError(f"{path} is no readable image: {remedy}.")
     return image
 
 

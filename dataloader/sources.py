@@ -11,7 +11,6 @@
 import glob
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from dataloader.datasets.frames import ENDINGS, find_images, natural_order, read
 from dataloader.frame import DepthFrame
 from dataloader.locate import Intrinsics
 from dataloader.named_cameras import named_camera, nominal_intrinsics
+from util.arrays import read_npy, read_npz
 from util.errors import UserError
 
 Side = Literal["right", "left"]
@@ -136,29 +136,27 @@ def _load(path: Path) -> np.ndarray:
     Raises:
         UserError: it is damaged, or holds no depth, or several arrays of which none has a name of STACK_NAMES.
     """
-    try:
-        if path.suffix.lower() == STACK:
-            with np.load(path, allow_pickle=False) as file:
-                stack = _depth_of({name: file[name] for name in file.files}, path)
-        else:
-            stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable array ({error}): write it again, or remove it.") from error
+    remedy = "write it again, as .npy if it is large, or remove it"
+    if path.suffix.lower() == STACK:
+        (stack,) = read_npz(path, remedy, lambda arrays: [_depth_of(arrays, path)]).values()
+    else:
+        stack = read_npy(path, remedy, mapped=True)
     if not _is_depth(stack):
         what = f"{stack.dtype} numbers in {'x'.join(map(str, stack.shape)) or 'no'} places"
         raise UserError(f"{path} holds {what}, not frames of 16-bit or float depth: give it as (n, h, w).")
     return stack
 
 
-def _depth_of(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+def _depth_of(arrays: dict[str, np.ndarray], path: Path) -> str:
+    """The name of the array that is depth."""
     for name in STACK_NAMES:
         if name in arrays:
-            return arrays[name]
+            return name
     fitting = [name for name, array in arrays.items() if _is_depth(array)]
     if len(fitting) != 1:
         listed = ", ".join(arrays) or "nothing"
         raise UserError(f"{path} holds {listed}: call the array of depth frames '{STACK_NAMES[0]}'.")
-    return arrays[fitting[0]]
+    return fitting[0]
 
 
 def _is_depth(array: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from config import NetworkConfig
 from util.errors import UserError
 from util.files import write_json, write_whole
 from util.published import GeneratorSize, generator_shapes, network_shapes, our_name
+from util.reading import is_plain, open_plain
 from util.recognise import generator_of, kind_of, listed, misfits, network_of
 from util.settings import from_plain, to_plain
 from util.torch_file import SUFFIXES, read_published
@@ -86,7 +87,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         UserError: the file is absent, torn, of another kind, would run something, or has no settings in its header;
             the tensors of a published file are not all there, or not of the shapes they should have.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(
             f"The weights {path} do not exist: give --load-model a .safetensors file that a run has written, or a "
             f"published .pth."
@@ -179,18 +180,19 @@ def stored(tensor: Tensor, half: bool = False) -> Tensor:
 
 
 def _read_ours(path: Path) -> Checkpoint:
+    open_plain(path, "fetch it anew").close()
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise UserError(
             f"The weights {path} are truncated or no safetensors file ({error}): fetch them anew."
         ) from error
     try:
         config, epoch = json.loads(header["config"]), header.get("epoch")
         return Checkpoint(path, state, dict(config), epoch=None if epoch is None else int(epoch))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"The weights {path} do not say which network they are of: take a file that a run has written."
         ) from error

@@ -19,7 +19,7 @@ import tyro
 
 from config import DEFAULT, EXPERIMENTS, Experiment
 from util.errors import UserError
-from util.settings import saved_experiment, settings
+from util.settings import saved_experiment, settings, wild_setting
 
 T = TypeVar("T")
 
@@ -101,6 +101,9 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
         if word in EXPERIMENTS:
             raise UserError(f"The experiment's name comes first: {PROGRAM} {word} [OPTIONS].")
         raise UserError(f"{program} has no option '{word}'{_guess(word, options)}: see {program} --help.")
+    if name := wild_setting(parsed):
+        option = f"--{name.removeprefix('experiment.').replace('_', '-')}"
+        raise UserError(f"{option} takes a finite number that a machine can hold: see {program} --help.")
     return parsed
 
 

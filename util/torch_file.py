@@ -1,17 +1,21 @@
 """Published checkpoint files (.pth), read without running anything that they hold, and written."""
 
 import io
+import os
 import re
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from util.errors import UserError
 from util.files import write_whole
+from util.reading import open_plain, readable
 from util.recognise import listed
 
 SUFFIXES = (".pth", ".pt", ".tar")
@@ -60,17 +64,28 @@ def write_published(path: Path, state: Mapping[str, Tensor], epoch: int | None =
     write_whole(path, buffer.getvalue())
 
 
+def _stored(file: BinaryIO) -> bool:
+    """Whether a zip archive holds its files as they are, as torch writes them, and so unpacks to no more than it is."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return False
+    size = sum(member.file_size for member in members)
+    return size <= os.fstat(file.fileno()).st_size and not any(member.compress_type for member in members)
+
+
 def _read(path: Path) -> Any:
     """What the file holds; torch's reader of weights alone refuses every object but tensors and plain values."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+    with open_plain(path, "check the path") as file:
+        start = file.read(4)
+        whole = not start.startswith(MAGIC[0]) or _stored(file)
     if not start:
         raise UserError(f"{path} is empty: fetch it anew.")
     if not start.startswith(MAGIC):
         raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
+    if not whole:
+        raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): fetch it anew.")
     try:
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -81,4 +96,5 @@ def _read(path: Path) -> Any:
                 f"holds weights alone."
             ) from None
         reason = "torch cannot read it" if isinstance(error, EOFError) or "\n" in str(error) else str(error)
-        raise UserError(f"{path} is truncated or no checkpoint ({reason.split('. ')[0]}): fetch it anew.") from error
+        told = readable(reason.split(". ")[0])
+        raise UserError(f"{path} is truncated or no checkpoint ({told}): fetch it anew.") from error
