@@ -5,7 +5,7 @@
 
 Good files of each format are flipped, cut, spliced and made to lie about what is in them; docs/safety.md tells what
 counts as a failure. A failing file is kept under --keep with what is known about it. Cases of a reader are the same
-for a seed whichever others run. Needs a system with /proc (Linux). The last line with --json: {"cases": N, "failures": K}.
+for a seed whichever others run. Needs Linux (/proc). The last line with --json: {"cases": N, "failures": K}.
 """
 
 import json

@@ -145,7 +145,7 @@ def _fault(error: UserError, reader: Reader, folder: Path) -> str:
         cause = cause.__cause__ or cause.__context__
     if reader.names_file and not (Path(reader.file).name in told or str(folder) in told):
         return f"does not name the file: {told[:300]}"
-    if len(told) > LONGEST + 4 * len(str(folder)) or "\n" in told or not told.endswith("."):
+    if len(told) > LONGEST + 4 * len(str(folder)) or "\n" in told or not told.endswith((".", "?")):
         return f"is told in no plain sentence: {told[:300]}"
     return ""
 

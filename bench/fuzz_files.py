@@ -68,7 +68,7 @@ def rows(table: np.ndarray) -> bytes:
 
 def joints(frames: int, count: int, seed: int = 0) -> np.ndarray:
     """(frames, count, 3) about a hand at 450 mm, y down."""
-    return np.random.default_rng(seed).normal(0, 40, (frames, count, 3)) + (0, 0, 450)
+    return np.random.default_rng(seed).normal(0, 40, (frames, count, 3)) + np.array([0, 0, 450])
 
 
 def parameters(prefix: str, frames: int) -> Files:
@@ -152,9 +152,7 @@ def dhg() -> Files:
     files: Files = {"informations_troncage_sequences.txt": b"1 1 1 1 0 1\n2 1 2 1 0 1\n"}
     for place in ("gesture_1/finger_1/subject_1/essai_1", "gesture_2/finger_1/subject_2/essai_1"):
         files |= {f"{place}/depth_{k}.png": image(hand_depth(640, 480)) for k in (1, 2)}
-        files |= {
-            f"{place}/general_information.txt": b"635271234567890123 250 130 180 200\n635271234567890456 250 130 180 200\n"
-        }
+        files |= {f"{place}/general_information.txt": b"635271234567890123 250 130 180 200\n" * 2}
     return files
 
 
@@ -165,7 +163,7 @@ def frames() -> Files:
         "sub/b.png": image(depth),
         "a.tif": image(depth.astype(np.float32), ".tif"),
         "a.npy": as_bytes(np.save, depth.astype(np.float32)),
-        "camera.json": b'{"fx": 290.0, "fy": 290.0, "cx": 160.0, "cy": 120.0, "unit_mm": 1.0, "mirrored": true, "side": "left"}',
+        "camera.json": b'{"fx": 290.0, "fy": 290.0, "cx": 160.0, "cy": 120.0, "side": "left", "mirrored": true}',
         "boxes.txt": b"a.png 90 70 180 170\nsub/b.png 90 70 180 170\n",
         "centres.txt": b"a.png -40 0 450\nsub/b.png -40 0 450\n",
         "test.txt": b"a.png\n",
@@ -203,7 +201,7 @@ def predictions() -> Files:
         "named.txt": b"".join(b"image%d.png " % k + row for k, row in enumerate(rows(uvd).splitlines(True))),
         "a.npz": as_bytes(np.savez_compressed, joints_uvd=uvd, names=names),
         "hands.npz": hands,
-        "marks.csv": b"file,joint,u,v,depth_mm\na/b.png,index_tip,10.5,20,450\na/b.png,wrist,12,40.5,\na/c.png,none,,,\n",
+        "marks.csv": b"file,joint,u,v,depth_mm\na/b.png,index_tip,10.5,20,450\na/b.png,wrist,1,4.5,\nc.png,none,,,\n",
     }
 
 
@@ -211,7 +209,8 @@ def predictions() -> Files:
 def hand() -> dict[str, Any]:
     """Arrays of the open hand without the large ones."""
     with np.load(OPEN_HAND, allow_pickle=False) as stored:
-        return {name: stored[name].astype(np.float32) if stored[name].dtype == np.float64 else stored[name] for name in stored.files if name != "posedirs"}  # fmt: skip
+        arrays = {name: stored[name] for name in stored.files if name != "posedirs"}
+    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
 ROOTS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -214,6 +215,7 @@ def npy_header(data: bytes, draw: Draw) -> bytes:
 def zip_member(data: bytes, draw: Draw) -> bytes:
     """A file inside an archive damaged, doubled, renamed or left out, and packed again with right checksums."""
     out = io.BytesIO()
+    warnings.filterwarnings("ignore", "Duplicate name")
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(out, "w") as packed:
         members = archive.infolist()
         hit = int(draw.integers(len(members)))
@@ -247,11 +249,11 @@ def zip_bomb(data: bytes, draw: Draw) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
     out, zeros = io.BytesIO(), bytes(1 << 20)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-        with packed.open(names[int(draw.integers(len(names)))], "w", force_zip64=True) as member:
-            member.write(header.getvalue())
-            for _ in range(size >> 20):
-                member.write(zeros)
+    name = names[int(draw.integers(len(names)))]
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed, packed.open(name, "w") as member:
+        member.write(header.getvalue())
+        for _ in range(size >> 20):
+            member.write(zeros)
     return out.getvalue()
 
 

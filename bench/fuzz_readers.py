@@ -15,7 +15,7 @@ from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
 from dataloader.datasets.catalogue import list_split
 from dataloader.prepare import prepare_frame
-from dataloader.sources import frames_of
+from dataloader.sources import STACK_NAMES, frames_of
 from dataloader.store import FrameStore
 from predicting.engine import load_network
 from predicting.output.tables import read_predictions_npz
@@ -153,7 +153,7 @@ def _others() -> Iterator[tuple[str, Reader]]:
     yield "generator.pth", Reader({"generator.pth": weights["generator.pth"]}, "generator.pth", _generator, damage.ZIP)
     yield "state", Reader({"last.pt": state}, "last.pt", _state, damage.ZIP)
     yield "config", Reader({"config.json": weights["config.json"]}, "config.json", _config, damage.JSON)
-    words = b"pretrain-compact --optim.steps 5 --optim.clip 2.5 --sampler.scale-range 0.9 1.1 --seed 3 --device cpu --data.name nyu"
+    words = b"pretrain-compact --optim.steps 5 --optim.clip 2.5 --sampler.scale-range 0.9 1.1 --device cpu"
     yield "overrides", Reader({"words.txt": words}, "words.txt", _overrides, damage.TEXT, names_file=False)
 
 
@@ -201,7 +201,8 @@ def _stack(folder: Path, name: str) -> None:
     if (folder / name).suffix == ".npz":
         with np.load(folder / name, allow_pickle=False) as twin:
             arrays = {key: twin[key] for key in twin.files}
-        depth = np.atleast_2d(next(array for key, array in arrays.items() if key == "depth" or len(arrays) == 1))
+        fitting = [array for array in arrays.values() if array.ndim in (2, 3) and array.size]
+        depth = next((arrays[key] for key in STACK_NAMES if key in arrays), fitting[0])
     else:
         depth = np.load(folder / name, allow_pickle=False)
     first = np.asarray(depth if depth.ndim == 2 else depth[0]).astype(np.float32)

@@ -26,7 +26,7 @@ COMPLEX = 0x800
 HEAD = 1024
 """Bytes of an array's element in which its flags, shape and name stand, with room to spare."""
 MOST_BYTES = 1 << 30
-BOMB_BYTES, BOMB_FACTOR = 1 << 26, 250
+BOMB_BYTES, BOMB_FACTOR = 1 << 26, 100
 """An array beyond so many bytes that is so many times larger than it is packed is not unpacked."""
 
 

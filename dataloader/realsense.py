@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from dataloader.camera import Camera
-from dataloader.frame import DepthFrame
+from dataloader.frame import DepthFrame, depth_from
 from dataloader.locate import Intrinsics
-from dataloader.sources import depth_from
 from util.errors import UserError
 from util.optional import optional
 

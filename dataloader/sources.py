@@ -5,7 +5,8 @@
 - A folder is all of these in it and its sub-folders; a pattern (`run/*.png`) is those it matches.
 - `realsense` is a RealSense sensor at this machine (dataloader/realsense.py).
 
-0, negative, NaN and infinite numbers are no reading. Frames are in natural order of their names, which are unique.
+0, negative, NaN, infinite numbers, and those beyond a kilometre, are no reading. Frames
+are in natural order of their names, which are unique.
 """
 
 import glob
@@ -22,7 +23,7 @@ import numpy as np
 from dataloader.camera import Camera
 from dataloader.datasets.camera_file import read_camera
 from dataloader.datasets.frames import ENDINGS, find_images, natural_order, read_stored
-from dataloader.frame import DepthFrame
+from dataloader.frame import DepthFrame, depth_from
 from dataloader.locate import Intrinsics
 from dataloader.named_cameras import named_camera, nominal_intrinsics
 from util.arrays import read_npy, read_npz
@@ -120,14 +121,6 @@ def frames_of(source: str, camera: Intrinsics | str | None = None, unit_m: float
     if not places:
         raise UserError(f"{source} holds no frame: give images, .npy or .npz files of depth.")
     return StoredFrames(places, optics, side)
-
-
-def depth_from(stored: np.ndarray, unit_mm: float) -> np.ndarray:
-    """(h, w) stored numbers -> mm, 0 = no reading: uint16 as stored where that is the same, otherwise float32."""
-    if stored.dtype == np.uint16 and unit_mm == 1.0:
-        return stored
-    depth = stored.astype(np.float32) * np.float32(unit_mm)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
 def _load(path: Path) -> np.ndarray:

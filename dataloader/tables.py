@@ -83,7 +83,8 @@ def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | N
     With `chosen`, indices of frames, only theirs are read, (len(chosen), 3): few may be wanted of a large data set.
 
     Raises:
-        UserError: the file is missing or damaged, or has another number of lines than there are frames.
+        UserError: the file is missing or damaged, has another number of lines than there are frames, or a centre
+            that is not before the camera.
     """
     lines = read_lines(path, remedy)
     if len(lines) != frames:
@@ -92,4 +93,7 @@ def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | N
         [np.nan] * 3 if "invalid" in line else numbers(line.split(), 3, f"{path} line {n}", remedy)
         for n, line in (lines if chosen is None else [lines[i] for i in chosen])
     ]
-    return np.array(rows, np.float64).reshape(-1, 3)
+    centres_mm = np.array(rows, np.float64).reshape(-1, 3)
+    if (centres_mm[:, 2] <= 0).any():
+        raise UserError(f"{path} has a centre that is not before the camera: {remedy}.")
+    return centres_mm

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from render.hand_layer import HandParams
 from util.errors import UserError
-from util.reading import read_text
+from util.reading import read_text, readable
 
 LARGEST = 1e6
 """No parameter is larger, in whichever unit."""
@@ -54,7 +54,9 @@ def _read(path: Path, columns: int) -> Tensor:
     try:
         rows = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
     except ValueError as error:
-        raise UserError(f"{path} cannot be read as rows of {columns} numbers ({error}): take a fresh copy.") from None
+        raise UserError(
+            f"{path} cannot be read as rows of {columns} numbers ({readable(error)}): take a fresh copy."
+        ) from None
     if rows.ndim != 2 or rows.shape[1] != columns:
         found = f"{rows.shape[1]} columns" if rows.ndim == 2 else "no rows"
         raise UserError(f"{path} has {found} and should have {columns}: is it another file of the set?")

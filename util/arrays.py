@@ -5,9 +5,7 @@ asked for; objects are never rebuilt; an archive that unpacks to far more than i
 import io
 import math
 import os
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -19,17 +17,11 @@ from util.reading import open_plain, readable
 
 MOST_UNPACKED = 1 << 30
 """Bytes of the arrays taken from an archive, unless its reader expects more."""
-BOMB_BYTES, BOMB_FACTOR = 1 << 26, 250
+BOMB_BYTES, BOMB_FACTOR = 1 << 26, 100
 """An array beyond so many bytes that is so many times larger than it is packed: nothing measured packs so well."""
 KINDS = "biufU"
 """Kinds of numpy's types that are read: truth, whole numbers, floats, text."""
 CHUNK = 1 << 20
-
-_DAMAGED = (
-    *(OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError, SyntaxError),
-    *(OverflowError, zlib.error, zipfile.BadZipFile, tokenize.TokenError),
-)
-"""What a damaged header or archive makes numpy and zipfile raise; RecursionError is among them."""
 
 
 def read_npy(path: Path, remedy: str, mapped: bool = False) -> np.ndarray:
@@ -53,7 +45,7 @@ def read_npy(path: Path, remedy: str, mapped: bool = False) -> np.ndarray:
             return (
                 np.fromfile(file, dtype, count).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order)
             )
-        except _DAMAGED as error:
+        except Exception as error:  # a damaged header makes numpy raise nearly anything
             raise UserError(f"{path} is no readable array ({_told(error)}): {remedy}.") from error
 
 
@@ -92,7 +84,9 @@ def read_npz(
                     chosen = [name for name in wanted if name in of_name]
                 _check_size([of_name[name] for name in chosen], path, remedy, most)
                 return {name: _member(archive, of_name[name]) for name in chosen}
-        except _DAMAGED as error:
+        except UserError:
+            raise
+        except Exception as error:  # a damaged archive makes zipfile and numpy raise nearly anything
             raise UserError(f"{path} cannot be read, it is no readable array ({_told(error)}): {remedy}.") from error
 
 

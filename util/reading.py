@@ -10,6 +10,8 @@ from util.errors import UserError
 
 MOST_BYTES = 1 << 30
 """Files that are read whole are no longer than this."""
+LONGEST = 800
+"""Characters of a file's own, or of a library's, that an error repeats."""
 NAME_BYTES = 255
 """Longest name of a file or folder that file systems take."""
 
@@ -110,4 +112,4 @@ def readable(name: object) -> str:
     """A name for a sentence: short, on one line, without control characters."""
     text = str(name)
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= 200 else f"{text[:120]}..."
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}..."

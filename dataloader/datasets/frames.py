@@ -4,7 +4,8 @@
   Where they are not as here, also "unit_mm": 1.0 (millimetres a stored unit), "mirrored": false (whether images are
   flipped left to right), "side": "right" (the hand that they show), "width" and "height" (else the first image's).
 - Images in it and its sub-folders, in natural order of names: *.png and *.tif(f) of 16 bits (TIFF also floats), *.npy
-  of (h, w) whole numbers or floats. 0, negative, NaN and infinite are no reading. Hidden folders are left alone.
+  of (h, w) whole numbers or floats. 0, negative, NaN, infinite, or beyond a kilometre are no reading. Hidden
+  folders are left alone.
 - boxes.txt, if there is one: lines `name left top right bottom`, pixels in which the hand is looked for. An empty box
   says that a frame shows no hand: it is left out, and counted. A frame without a line has no box.
 - centres.txt, if there is one: lines `name x y z`, the hand's centre in mm, x right, y down. Frames without a line, or
@@ -26,12 +27,12 @@ import numpy as np
 
 from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
-from dataloader.frame import decode_image
+from dataloader.frame import decode_image, depth_from
 from dataloader.listing import Listing
 from dataloader.tables import numbers, read_lines
 from util.arrays import read_npy
 from util.errors import UserError
-from util.reading import inside
+from util.reading import inside, readable
 
 CUBE_MM = 250.0
 """Edge of the cube around a hand, unless data.cube_mm says otherwise."""
@@ -72,9 +73,7 @@ def read_image(path: Path, size: tuple[int, int], unit_mm: float, flip: bool) ->
     height, width = stored.shape
     if (width, height) != size:
         raise UserError(f"{path} is {width}x{height}, not {size[0]}x{size[1]}: frames of a folder share a camera.")
-    if stored.dtype != np.uint16 or unit_mm != 1.0:
-        stored = stored.astype(np.float32) * np.float32(unit_mm)
-        stored = np.where(np.isfinite(stored) & (stored > 0), stored, np.float32(0))
+    stored = depth_from(stored, unit_mm)
     return np.ascontiguousarray(stored[:, ::-1]) if flip else stored
 
 
@@ -192,9 +191,9 @@ def _read_named(path: Path, columns: int, names: list[str]) -> np.ndarray | None
         where = f"{path} line {number}"
         row = numbers(words, columns, where, remedy)
         if name not in row_of:
-            raise UserError(f"{where} names {name}, which is no image of the folder: mend or remove the line.")
+            raise UserError(f"{where} names {readable(name)}, which is no image of the folder: mend it.")
         if not np.isnan(table[row_of[name]]).all():
-            raise UserError(f"{where} names {name} a second time: remove the line.")
+            raise UserError(f"{where} names {readable(name)} a second time: remove the line.")
         table[row_of[name]] = row
     return table
 
@@ -221,9 +220,8 @@ def _split(path: Path, names: list[str], split: str) -> np.ndarray:
         unused -= places
     if unused:
         first = min(unused, key=lambda entry: entries[entry])
-        raise UserError(
-            f"{path} line {entries[first]} names {first}, which is no image or sub-folder with images: mend it."
-        )
+        where = f"{path} line {entries[first]}"
+        raise UserError(f"{where} names {readable(first)}, which is no image or sub-folder with images: mend it.")
     chosen = np.flatnonzero(tested == (split == "test"))
     if not len(chosen):
         raise UserError(f"{path} leaves no frame for the {split} split: name other frames in it.")
