@@ -13,8 +13,8 @@ from dataloader.camera import Camera
 from util.errors import UserError
 from util.reading import read_plain
 
-FARTHEST_MM = np.float32(1e6)
-"""What lies further off than a kilometre was not measured."""
+NEAREST_MM, FARTHEST_MM = np.float32(1e-3), np.float32(1e6)
+"""What lies nearer than a micrometre, or further off than a kilometre, was not measured."""
 MOST_PIXELS = 1 << 26
 """Of an image: more are refused before they are decoded; depth sensors have up to 2^20 or so."""
 
@@ -65,13 +65,13 @@ def decode_image(path: Path, remedy: str = "unpack it again") -> np.ndarray:
 def depth_from(stored: np.ndarray, unit_mm: float) -> np.ndarray:
     """Stored numbers -> mm, 0 = no reading: uint16 as stored where that is the same, otherwise float32.
 
-    Numbers that are not finite, below 0, or beyond `FARTHEST_MM` are no reading.
+    Numbers that are not finite, below `NEAREST_MM`, or beyond `FARTHEST_MM` are no reading.
     """
     if stored.dtype == np.uint16 and unit_mm == 1.0:
         return stored
     with np.errstate(over="ignore", invalid="ignore"):
         depth = stored.astype(np.float32) * np.float32(unit_mm)
-    return np.where((depth > 0) & (depth <= FARTHEST_MM), depth, np.float32(0))
+    return np.where((depth >= NEAREST_MM) & (depth <= FARTHEST_MM), depth, np.float32(0))
 
 
 def read_depth_png(path: Path, size: tuple[int, int] | None = None, unit_mm: float = 1.0) -> np.ndarray:

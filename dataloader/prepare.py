@@ -30,6 +30,7 @@ from dataloader.locate import locate_hand
 from dataloader.packing import save_packed
 from dataloader.patch import StoredFrame, Vector, cut_patch
 from dataloader.store import FrameStore
+from dataloader.tables import NEAREST_MM
 from util.errors import UserError
 from util.reading import inside
 
@@ -127,6 +128,8 @@ def prepare_frame(listing: Listing, index: int, least_pixels: int, size: int) ->
     cube = (x, y, z)
     given = None if listing.centres_mm is None else listing.centres_mm[index]
     centre = None if given is None or np.isnan(given).any() else (float(given[0]), float(given[1]), float(given[2]))
+    if centre is not None and centre[2] < NEAREST_MM:
+        raise UserError(f"{listing.path(index)} has a hand whose centre is not before the camera: mend its labels.")
     height, width = depth.shape
     left, top, right, bottom = 0, 0, width, height
     if listing.boxes is not None:

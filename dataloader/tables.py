@@ -9,6 +9,8 @@ import numpy as np
 from util.errors import UserError
 from util.reading import read_text
 
+NEAREST_MM = 1.0
+"""No hand's centre is nearer to the camera."""
 LARGEST = 1e6
 """No place or size, in pixels, metres or millimetres, is larger: a kilometre."""
 
@@ -94,6 +96,6 @@ def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | N
         for n, line in (lines if chosen is None else [lines[i] for i in chosen])
     ]
     centres_mm = np.array(rows, np.float64).reshape(-1, 3)
-    if (centres_mm[:, 2] <= 0).any():
+    if (centres_mm[:, 2] < NEAREST_MM).any():
         raise UserError(f"{path} has a centre that is not before the camera: {remedy}.")
     return centres_mm

@@ -94,7 +94,8 @@ def checked_name(name: str, where: str, remedy: str) -> str:
 
 def inside(root: Path, path: Path) -> bool:
     """Whether a path leads into a folder once every link in it is followed, and not out of it."""
-    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), ""))  # noqa: PTH118  (twice as fast)
+    top, place = os.path.realpath(root), os.path.realpath(path)
+    return place == top or place.startswith(top.rstrip(os.sep) + os.sep)
 
 
 def check_inside(root: Path, paths: Iterable[Path], remedy: str) -> None:

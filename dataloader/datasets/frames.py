@@ -29,7 +29,7 @@ from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
 from dataloader.frame import decode_image, depth_from
 from dataloader.listing import Listing
-from dataloader.tables import numbers, read_lines
+from dataloader.tables import NEAREST_MM, numbers, read_lines
 from util.arrays import read_npy
 from util.errors import UserError
 from util.reading import inside, readable
@@ -98,7 +98,7 @@ def list_frames(config: DataConfig, split: Literal["train", "test"]) -> Listing:
     chosen = _split(root / "test.txt", names, split)
     if not (root / "test.txt").is_file():
         notices.append(f"{root} has no test.txt, which names frames to hold out: all are learned from and tested on.")
-    if centres is not None and (centres[:, 2] <= 0).any():
+    if centres is not None and (centres[:, 2] < NEAREST_MM).any():
         raise UserError(f"{root / 'centres.txt'} has a centre that is not before the camera: give z in mm, above 0.")
     if centres is not None and camera.flip:
         centres[:, 0] *= -1

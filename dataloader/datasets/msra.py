@@ -14,6 +14,7 @@ import numpy as np
 
 from config import DataConfig
 from dataloader.datasets.root import data_root
+from dataloader.frame import depth_from
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.tables import LARGEST, numbers, read_centres, read_lines
@@ -118,7 +119,7 @@ def read_msra_bin(path: Path) -> np.ndarray:
     if not (np.abs(box_mm) <= LARGEST).all():
         raise UserError(f"{path} holds a depth that is not finite, or beyond {LARGEST:,.0f} mm: {REMEDY}.")
     depth_mm = np.zeros(SIZE[::-1], np.float32)
-    depth_mm[top:bottom, left:right] = np.maximum(box_mm, 0)
+    depth_mm[top:bottom, left:right] = depth_from(box_mm, 1.0)
     return depth_mm
 
 
