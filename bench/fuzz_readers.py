@@ -14,6 +14,7 @@ from bench.fuzz_mutations import Mutation
 from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
 from dataloader.datasets.catalogue import list_split
+from dataloader.frame import FARTHEST_MM, NEAREST_MM
 from dataloader.prepare import prepare_frame
 from dataloader.sources import STACK_NAMES, frames_of
 from dataloader.store import FrameStore
@@ -206,7 +207,7 @@ def _stack(folder: Path, name: str) -> None:
     else:
         depth = np.load(folder / name, allow_pickle=False)
     first = np.asarray(depth if depth.ndim == 2 else depth[0]).astype(np.float32)
-    first = np.where(np.isfinite(first) & (first > 0), first, 0)
+    first = np.where((first >= NEAREST_MM) & (first <= FARTHEST_MM), first, 0)
     _promise(bool(np.array_equal(frames[0].depth_mm.astype(np.float32), first)), "other numbers than numpy's reader")
 
 

@@ -17,6 +17,7 @@ from util.arrays import read_npz
 from util.errors import UserError
 from util.files import finite, write_text, write_whole
 from util.joints import MANO_NAMES
+from util.predictions import LARGEST
 from util.reading import is_plain
 
 SHAPES = {"joints_mm": (JOINTS, 3), "vertices_mm": (VERTICES, 3), "params": (PARAMETERS,), "centre_mm": (3,)}
@@ -63,6 +64,11 @@ def read_predictions_npz(path: Path) -> list[HandPrediction]:
     for name, known in (("status", get_args(Status)), ("side", get_args(Side))):
         if unknown := set(columns[name].tolist()) - set(known):
             raise UserError(f"{path} holds the {name} '{min(unknown)}', which there is not: write it again.")
+    sure = (columns["confidence"] >= 0) & (columns["confidence"] <= 1) & (columns["cube_mm"] > 0)
+    wild = [name for name in SHAPES if not (np.nan_to_num(np.abs(columns[name]), nan=0) <= LARGEST).all()]
+    if not sure.all() or wild:
+        what = ", ".join(wild) or "a confidence or cube"
+        raise UserError(f"{path} holds {what} that no prediction has: write the predictions again.")
     return [_row(columns, i) for i in range(n)]
 
 
