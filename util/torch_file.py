@@ -64,6 +64,19 @@ def write_published(path: Path, state: Mapping[str, Tensor], epoch: int | None =
     write_whole(path, buffer.getvalue())
 
 
+def check_archive(path: Path, remedy: str) -> bytes:
+    """The first bytes of a file of torch, before torch reads it.
+
+    Raises:
+        UserError: it is no plain file, or an archive that is damaged or unpacks to more than it is.
+    """
+    with open_plain(path, remedy) as file:
+        start = file.read(4)
+        if start.startswith(MAGIC[0]) and not _stored(file):
+            raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): {remedy}.")
+    return start
+
+
 def _stored(file: BinaryIO) -> bool:
     """Whether a zip archive holds its files as they are, as torch writes them, and so unpacks to no more than it is."""
     try:
@@ -77,15 +90,11 @@ def _stored(file: BinaryIO) -> bool:
 
 def _read(path: Path) -> Any:
     """What the file holds; torch's reader of weights alone refuses every object but tensors and plain values."""
-    with open_plain(path, "check the path") as file:
-        start = file.read(4)
-        whole = not start.startswith(MAGIC[0]) or _stored(file)
+    start = check_archive(path, "fetch it anew")
     if not start:
         raise UserError(f"{path} is empty: fetch it anew.")
     if not start.startswith(MAGIC):
         raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
-    if not whole:
-        raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): fetch it anew.")
     try:
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
