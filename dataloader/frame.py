@@ -1,6 +1,5 @@
 """A depth frame as a sensor delivers it, and how to read one from a file."""
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -45,7 +44,7 @@ def decode_image(path: Path, remedy: str = "unpack it again") -> np.ndarray:
     stored = read_plain(path, remedy)
     try:
         # the header alone: how much memory decoding takes is known before it is asked for
-        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(stored), formats=("PNG", "TIFF")) as header:
+        with Image.open(BytesIO(stored), formats=("PNG", "TIFF")) as header:
             width, height = header.size
     except Exception as error:  # a damaged header makes its readers stumble anywhere
         if isinstance(error, Image.DecompressionBombError):

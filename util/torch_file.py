@@ -15,10 +15,12 @@ from torch import Tensor
 
 from util.errors import UserError
 from util.files import write_whole
-from util.reading import open_plain, readable
+from util.reading import open_plain, read_plain, readable
 from util.recognise import listed
 
 SUFFIXES = (".pth", ".pt", ".tar")
+MOST_BYTES = 1 << 32
+"""Of a file that is no archive."""
 MAGIC = (b"PK\x03\x04", b"\x80")
 """How the files of torch begin: a zip archive, or before version 1.6 a pickle."""
 
@@ -64,17 +66,20 @@ def write_published(path: Path, state: Mapping[str, Tensor], epoch: int | None =
     write_whole(path, buffer.getvalue())
 
 
-def check_archive(path: Path, remedy: str) -> bytes:
-    """The first bytes of a file of torch, before torch reads it.
+def for_torch(path: Path, remedy: str) -> Path | io.BytesIO:
+    """What torch is to read of a file: an archive by its path, anything else from memory.
+
+    In memory nothing can be asked for that is not there: a length that lies would have a file's reader ask for all of it.
 
     Raises:
         UserError: it is no plain file, or an archive that is damaged or unpacks to more than it is.
     """
     with open_plain(path, remedy) as file:
-        start = file.read(4)
-        if start.startswith(MAGIC[0]) and not _stored(file):
-            raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): {remedy}.")
-    return start
+        if file.read(4) == MAGIC[0]:
+            if not _stored(file):
+                raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): {remedy}.")
+            return path
+    return io.BytesIO(read_plain(path, remedy, MOST_BYTES))
 
 
 def _stored(file: BinaryIO) -> bool:
@@ -90,14 +95,15 @@ def _stored(file: BinaryIO) -> bool:
 
 def _read(path: Path) -> Any:
     """What the file holds; torch's reader of weights alone refuses every object but tensors and plain values."""
-    start = check_archive(path, "fetch it anew")
-    if not start:
-        raise UserError(f"{path} is empty: fetch it anew.")
-    if not start.startswith(MAGIC):
-        raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
+    source = for_torch(path, "fetch it anew")
+    if isinstance(source, io.BytesIO):
+        if not source.getbuffer():
+            raise UserError(f"{path} is empty: fetch it anew.")
+        if bytes(source.getbuffer()[:1]) != MAGIC[1]:
+            raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
     try:
         with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn file makes the reader stumble anywhere
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(

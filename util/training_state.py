@@ -9,7 +9,7 @@ import torch
 
 from util.errors import UserError
 from util.files import write_whole
-from util.torch_file import check_archive
+from util.torch_file import for_torch
 
 
 def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -31,9 +31,9 @@ def load_training_state(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist, so there is nothing to resume: start the run without --resume.")
-    check_archive(path, "start a new run with --load-model")
+    source = for_torch(path, "start a new run with --load-model")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn pickle makes the reader stumble anywhere
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
