@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -25,7 +25,7 @@ from util.settings import saved_experiment, settings, wild_setting
 T = TypeVar("T")
 
 PROGRAM = "train_render.py"
-ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
+ROOMS = ("util", "render", "dataloader", "model", "training", "predicting", "gesture")
 BOX = "╭╮╰╯│─ \n"
 
 
@@ -64,7 +64,7 @@ def parse_launch(words: Sequence[str]) -> Launch:
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if name is not None and name not in EXPERIMENTS:
         raise UserError(
-            f"There is no experiment '{readable(name)}'{_guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}."
+            f"There is no experiment '{readable(name)}'{guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}."
         )
     experiment = EXPERIMENTS[name or DEFAULT]
     launch = parse_settings(Launch, Launch(experiment), words, f"{PROGRAM} {experiment.name}", _overview())
@@ -103,7 +103,7 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
         word = next((w for w in unknown if w.startswith("-")), unknown[0])
         if word in EXPERIMENTS:
             raise UserError(f"The experiment's name comes first: {PROGRAM} {word} [OPTIONS].")
-        raise UserError(f"{program} has no option '{readable(word)}'{_guess(word, options)}: see {program} --help.")
+        raise UserError(f"{program} has no option '{readable(word)}'{guess(word, options)}: see {program} --help.")
     if name := wild_setting(parsed):
         option = f"--{name.removeprefix('experiment.').replace('_', '-')}"
         raise UserError(f"{option} takes a finite number that a machine can hold: see {program} --help.")
@@ -155,7 +155,8 @@ def _overview() -> str:
     return f"python {PROGRAM} [EXPERIMENT] [OPTIONS]\n\nExperiments:\n" + "\n".join(lines)
 
 
-def _guess(word: str, known: Sequence[str] | dict[str, Experiment]) -> str:
+def guess(word: str, known: Iterable[str]) -> str:
+    """What a misspelt word may have meant, as the end of a sentence's first half; empty without an idea."""
     close = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), list(known), n=1, cutoff=0.7)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -67,8 +67,10 @@ def wild_setting(value: Any) -> str | None:
     return None
 
 
-def saved_experiment(path: Path) -> Experiment:
+def saved_experiment(path: Path, kind: type[T] = Experiment) -> T:
     """The settings that the run in a folder was started with.
+
+    kind: the dataclass that they are of.
 
     Raises:
         UserError: the folder holds no run, or one whose settings this version does not know.
@@ -76,7 +78,7 @@ def saved_experiment(path: Path) -> Experiment:
     file = path / "config.json"
     if not is_plain(file):
         raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
-    return from_plain(Experiment, read_json(file), str(file))
+    return from_plain(kind, read_json(file), str(file))
 
 
 def _build(kind: Any, plain: Any, source: str, name: str) -> Any:

@@ -69,7 +69,7 @@ def write_published(path: Path, state: Mapping[str, Tensor], epoch: int | None =
 def for_torch(path: Path, remedy: str) -> Path | io.BytesIO:
     """What torch is to read of a file: an archive by its path, anything else from memory.
 
-    In memory nothing can be asked for that is not there: a length that lies would have a file's reader ask for all of it.
+    In memory nothing can be asked for that is not there; a file's reader asks for all that a length lies about.
 
     Raises:
         UserError: it is no plain file, or an archive that is damaged or unpacks to more than it is.
