@@ -10,7 +10,10 @@ from torch import Tensor
 from render.hand_layer import HandParams
 from util.errors import UserError
 from util.files import write_text
+from util.reading import read_text, readable
 
+LARGEST = 1e6
+"""No parameter is larger, in whichever unit."""
 COLUMNS = {"glb": 3, "pose": 45, "shape": 10, "scale": 1, "trans": 3}
 """Numbers a line of each file; glb is the global axis-angle."""
 
@@ -66,15 +69,18 @@ def write_parameter_files(prefix: Path, params: HandParams) -> list[Path]:
 
 
 def _read(path: Path, columns: int) -> Tensor:
+    text = read_text(path, "take a fresh copy")
     try:
-        text = path.read_text(encoding="utf-8")
         rows = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as rows of {columns} numbers ({error}): take a fresh copy.") from None
+    except ValueError as error:
+        raise UserError(
+            f"{path} cannot be read as rows of {columns} numbers ({readable(error)}): take a fresh copy."
+        ) from None
     if rows.ndim != 2 or rows.shape[1] != columns:
         found = f"{rows.shape[1]} columns" if rows.ndim == 2 else "no rows"
         raise UserError(f"{path} has {found} and should have {columns}: is it another file of the set?")
-    if not np.isfinite(rows).all():
-        line = int(np.flatnonzero(~np.isfinite(rows).all(1))[0]) + 1
-        raise UserError(f"{path} has a number that is not finite in frame {line}: remove the frame from all files.")
+    sound = (np.abs(rows) <= LARGEST).all(axis=1)
+    if not sound.all():
+        wrong = f"a number that is not finite, or beyond {LARGEST:,.0f}, in frame {int(sound.argmin()) + 1}"
+        raise UserError(f"{path} has {wrong}: remove the frame from all files.")
     return torch.tensor(rows, dtype=torch.float32)

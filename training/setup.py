@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from render.surface_clusters import Clusters
-from util.checkpoint import fill_module, read_network
+from util.checkpoint import check_fits, fill_module, read_network
 from util.errors import UserError
 from util.random_state import seed_all
 from util.settings import from_plain
@@ -57,6 +58,8 @@ def make_network(
             config = replace(config, stages=1)
             state = {name: tensor for name, tensor in state.items() if not name.startswith(SECOND_STAGE)}
         sys.stderr.write(f"{checkpoint.about()}\n")
+    if state is not None:
+        check_fits(partial(DualBranchNetwork, config, layer), state, load_model or "")
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")

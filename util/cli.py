@@ -21,7 +21,8 @@ import tyro
 from config import DEFAULT, EXPERIMENTS, Experiment
 from util.errors import UserError, of_surroundings
 from util.interruption import Interrupted
-from util.settings import saved_experiment, settings
+from util.reading import readable
+from util.settings import saved_experiment, settings, wild_setting
 
 T = TypeVar("T")
 
@@ -64,7 +65,9 @@ def parse_launch(words: Sequence[str]) -> Launch:
     words = list(words)
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if name is not None and name not in EXPERIMENTS:
-        raise UserError(f"There is no experiment '{name}'{guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}.")
+        raise UserError(
+            f"There is no experiment '{readable(name)}'{guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}."
+        )
     experiment = EXPERIMENTS[name or DEFAULT]
     launch = parse_settings(Launch, Launch(experiment), words, f"{PROGRAM} {experiment.name}", _overview())
     if launch.resume:
@@ -96,13 +99,16 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{_sentence(complaint.getvalue())}: see {program} --help.") from None
+        raise UserError(f"{readable(_sentence(complaint.getvalue()))}: see {program} --help.") from None
     if unknown:
         options = [f"--{name.removeprefix('experiment.').replace('_', '-')}" for name, _ in settings(default)]
         word = next((w for w in unknown if w.startswith("-")), unknown[0])
         if word in EXPERIMENTS:
             raise UserError(f"The experiment's name comes first: {PROGRAM} {word} [OPTIONS].")
-        raise UserError(f"{program} has no option '{word}'{guess(word, options)}: see {program} --help.")
+        raise UserError(f"{program} has no option '{readable(word)}'{guess(word, options)}: see {program} --help.")
+    if name := wild_setting(parsed):
+        option = f"--{name.removeprefix('experiment.').replace('_', '-')}"
+        raise UserError(f"{option} takes a finite number that a machine can hold: see {program} --help.")
     return parsed
 
 
