@@ -1,6 +1,7 @@
 """Small good files in the real formats, as bytes by their paths: what fuzzing starts from."""
 
 import io
+import json
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -201,6 +202,9 @@ def predictions() -> Files:
         "named.txt": b"".join(b"image%d.png " % k + row for k, row in enumerate(rows(uvd).splitlines(True))),
         "a.npz": as_bytes(np.savez_compressed, joints_uvd=uvd, names=names),
         "hands.npz": hands,
+        "a_world.txt": rows(np.tile([0.0, 0, 0.45], (2, 22))),
+        "a.json": json.dumps([{"frame": f"{k}.png", "joints_mm": joints(1, 21)[0].tolist()} for k in (0, 1)]).encode(),
+        "b.npz": as_bytes(np.savez, joints_mm=joints(2, 22), frame=np.array(["0.png", "1.png"])),
         "marks.csv": b"file,joint,u,v,depth_mm\na/b.png,index_tip,10.5,20,450\na/b.png,wrist,1,4.5,\nc.png,none,,,\n",
     }
 

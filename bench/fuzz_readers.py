@@ -14,10 +14,12 @@ from bench.fuzz_mutations import Mutation
 from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
 from dataloader.datasets.catalogue import list_split
+from dataloader.datasets.gestures import Gesture
 from dataloader.frame import FARTHEST_MM, NEAREST_MM
 from dataloader.prepare import prepare_frame
 from dataloader.sources import STACK_NAMES, frames_of
 from dataloader.store import FrameStore
+from gesture.skeletons import read_skeletons
 from predicting.engine import load_network
 from predicting.output.tables import read_predictions_npz
 from render.hand_model import load_hand_model
@@ -25,6 +27,7 @@ from render.parameter_files import read_parameter_files
 from util.benchmarks import BENCHMARKS
 from util.checkpoint import read_checkpoint
 from util.cli import parse_launch
+from util.joints import SHREC22
 from util.marks import read_marks
 from util.predictions import read_predictions
 from util.settings import saved_experiment, to_plain
@@ -141,6 +144,8 @@ def _others() -> Iterator[tuple[str, Reader]]:
     yield "parameters", Reader(parameters, "a-shape.txt", _parameters, damage.TEXT)
     for name, special in (("a.txt", damage.TEXT), ("named.txt", damage.TEXT), ("a.npz", damage.ZIP)):
         yield f"predictions.{name}", Reader({name: hands[name]}, name, partial(_predictions, name=name), special)
+    for name, special in (("a_world.txt", damage.TEXT), ("a.json", damage.JSON), ("b.npz", damage.ZIP)):
+        yield f"gesture.{name}", Reader({name: hands[name]}, name, partial(_skeletons, name=name), special)
     yield "hands.npz", Reader({"hands.npz": hands["hands.npz"]}, "hands.npz", _hands, damage.ZIP)
     yield "marks", Reader({"marks.csv": hands["marks.csv"]}, "marks.csv", _marks, damage.TEXT)
     models = {"hand.npz": as_bytes(np.savez, **ROOTS["hand"]()), "hand.pkl": hand_pickle(ROOTS["hand"]())}
@@ -215,6 +220,12 @@ def _camera(folder: Path) -> None:
     camera = read_camera(folder / "camera.json")
     _promise(bool(np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy, camera.unit_mm]).all()), "not finite")
     _promise(camera.fx > 0 and camera.fy > 0 and camera.unit_mm > 0, "a length below 0")
+
+
+def _skeletons(folder: Path, name: str) -> None:
+    gesture = Gesture(1, 1, 2, 1, 2)
+    found = read_skeletons(folder / name, gesture, SHREC22)
+    _promise(found.joints_mm.shape == (2, 22, 3) and _small(found.joints_mm), "joints of a gesture")
 
 
 def _parameters(folder: Path) -> None:

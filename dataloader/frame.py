@@ -1,5 +1,7 @@
 """A depth frame as a sensor delivers it, and how to read one from a file."""
 
+import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,7 +46,9 @@ def decode_image(path: Path, remedy: str = "unpack it again") -> np.ndarray:
     stored = read_plain(path, remedy)
     try:
         # the header alone: how much memory decoding takes is known before it is asked for
-        with Image.open(BytesIO(stored), formats=("PNG", "TIFF")) as header:
+        # (a damaged TIFF makes its reader complain once a tag; the filter is the whole process's, so PNGs go without)
+        quiet = nullcontext() if stored.startswith(b"\x89PNG") else warnings.catch_warnings(action="ignore")
+        with quiet, Image.open(BytesIO(stored), formats=("PNG", "TIFF")) as header:
             width, height = header.size
     except Exception as error:  # a damaged header makes its readers stumble anywhere
         if isinstance(error, Image.DecompressionBombError):

@@ -14,6 +14,7 @@ from config_gesture import GestureDataConfig
 from dataloader.datasets.gestures import CAMERA, Gesture, Layout, hand_boxes, read_image
 from gesture.bank import SequenceBank
 from gesture.splits import LAYOUTS, gesture_root, label
+from util.arrays import read_npy
 from util.errors import UserError
 from util.files import write_whole
 
@@ -92,10 +93,7 @@ def _kept_points(cache: Path, root: Path, gesture: Gesture, layout: Layout, numb
     path = cache / f"{gesture.folder.replace('/', '-')}.npy"
     shape = (gesture.n_frames, number, 3)
     if path.is_file():
-        try:
-            kept = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} cannot be read ({error}): remove it, and it is made anew.") from None
+        kept = read_npy(path, "remove it, and it is made anew")
         if kept.shape != shape or kept.dtype != np.int16:
             raise UserError(f"{path} holds {kept.dtype} of shape {kept.shape}, not {shape}: remove it.")
     else:

@@ -21,10 +21,12 @@ from jaxtyping import Float, Float32
 from dataloader.datasets.frames import natural_order
 from dataloader.datasets.gestures import CAMERA, Gesture
 from dataloader.tables import read_table
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import read_json
 from util.joints import MANO21, SHREC22, JointSet
-from util.predictions import read_predictions
+from util.predictions import LARGEST, read_predictions
+from util.reading import read_text
 
 FILES = (
     "predictions.npz",
@@ -131,26 +133,23 @@ def _read(path: Path) -> np.ndarray:
         joints_mm = 1000 * read_table(path, 66, REMEDY, more=True).reshape(-1, 22, 3)
         joints_mm[(joints_mm[..., 2] <= 0).any(axis=1)] = np.nan  # a joint at no depth was not seen
         return joints_mm
-    first = path.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0].replace(",", " ").split()
+    first = read_text(path, REMEDY).split("\n", 1)[0].replace(",", " ").split()
     n_joints = 22 if len(first) in (66, 67) else 21
     values = read_predictions(path, n_joints).values
     return _unprojected(values) if path.stem.endswith("_uvd") else values
 
 
 def _read_npz(path: Path) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            wanted = ("joints_mm", "joints_uvd", "frame")
-            arrays = {name: data[name] for name in wanted if name in data.files}
-    except Exception as error:  # zip, npy header and pickle errors are all the same to a user
-        raise UserError(f"{path} cannot be read as an .npz file ({error}): {REMEDY}.") from None
+    arrays = read_npz(path, REMEDY, ("joints_mm", "joints_uvd", "frame"))
     held = [name for name in ("joints_mm", "joints_uvd") if name in arrays]
     if len(held) != 1:
         raise UserError(f"{path} holds {' and '.join(held) or 'neither'} of joints_mm and joints_uvd: {REMEDY}.")
     values = _checked(arrays[held[0]], path)
     if held[0] == "joints_uvd":
         values = _unprojected(values)
-    return _in_order(values, [str(name) for name in arrays["frame"]], path) if "frame" in arrays else values
+    return (
+        _in_order(values, [str(name) for name in np.atleast_1d(arrays["frame"])], path) if "frame" in arrays else values
+    )
 
 
 def _read_json(path: Path) -> np.ndarray:
@@ -158,10 +157,10 @@ def _read_json(path: Path) -> np.ndarray:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "joints_mm" in row for row in rows):
         raise UserError(f"{path} is no list of rows with joints_mm: {REMEDY}.")
     known = next((row["joints_mm"] for row in rows if row["joints_mm"] is not None), None)
-    missing = np.full((21 if known is None else len(known), 3), np.nan)
     try:
+        missing = np.full((21 if known is None else len(known), 3), np.nan)
         values = np.array([missing if row["joints_mm"] is None else row["joints_mm"] for row in rows], np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{path} has rows whose joints_mm are not all 21 or 22 times x y z: {REMEDY}.") from None
     values = _checked(values, path)
     named = all(isinstance(row.get("frame"), str) for row in rows)
@@ -171,7 +170,10 @@ def _read_json(path: Path) -> np.ndarray:
 def _checked(values: np.ndarray, path: Path) -> np.ndarray:
     if values.ndim != 3 or values.shape[1] not in SETS or values.shape[2] != 3 or values.dtype.kind not in "fiu":
         raise UserError(f"{path} has joints of shape {values.shape}, not (frames, 21 or 22, 3): {REMEDY}.")
-    return values.astype(np.float64)
+    values = values.astype(np.float64)
+    if (np.abs(values) > LARGEST).any():
+        raise UserError(f"{path} has joints beyond {LARGEST:,.0f} mm or pixels: {REMEDY}.")
+    return values
 
 
 def _in_order(values: np.ndarray, frames: list[str], path: Path) -> np.ndarray:
