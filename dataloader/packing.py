@@ -120,7 +120,7 @@ def _mapped(path: Path, kind: type, remedy: str) -> np.ndarray:
         size = os.fstat(file.fileno()).st_size
         if size % np.dtype(kind).itemsize:
             raise UserError(f"{path} ends within a pixel: {remedy}.")
-        return np.memmap(file, kind, "r") if size else np.zeros(0, kind)
+        return np.memmap(path, kind, "r") if size else np.zeros(0, kind)  # by its name: the store looks after it
 
 
 def _check_frames(arrays: dict[str, np.ndarray], pixels: np.ndarray, bits: np.ndarray) -> None:
