@@ -123,7 +123,7 @@ def _text(text: str) -> Callable[[Path], object]:
         ("skeletons_world.txt", _text("0 0 0.4\n"), r"line 1 has 3 numbers, not 66"),
         ("skeletons_world.txt", _text("0.1 " * 66 + "\n"), r"has 1 rows for 3 frames"),
         ("skeletons_world.txt", _text("x " * 66 + "\n"), r"line 1 holds something else than numbers"),
-        ("predictions.npz", _text("no archive"), r"cannot be read as an \.npz file"),
+        ("predictions.npz", _text("no archive"), r"cannot be read, it is no readable array"),
         ("predictions.npz", lambda path: np.savez(path, joints=np.zeros(3)), r"neither of joints_mm and joints_uvd"),
         ("predictions.npz", lambda path: np.savez(path, joints_mm=np.zeros((3, 14, 3))), r"shape \(3, 14, 3\)"),
         (
@@ -282,7 +282,7 @@ def test_points_come_from_depth_in_the_hand_box(tmp_path: Path) -> None:
     assert np.allclose(bank.values.numpy(), expected, atol=1e-3)
     kept = next((tmp_path / ".prepared").rglob("*.npy"))
     kept.write_bytes(kept.read_bytes()[:-50])
-    with pytest.raises(UserError, match=r"gesture_1-finger_1-subject_2-essai_1\.npy cannot be read"):
+    with pytest.raises(UserError, match=r"gesture_1-finger_1-subject_2-essai_1\.npy is no readable array"):
         point_bank(config, [gesture], learn=True)
 
 
