@@ -19,7 +19,8 @@ class HandPrediction:
     joints_mm, in the order of util.joints (MANO21), vertices_mm and params are NaN where there is no hand. A left
     hand's vertices are the mirrored right hand's in the same order, so its faces are turned round; its params are those
     of the right hand in the mirrored crop: global rotation 3, pose 45, shape 10, scale 1, translation 3 (half cubes).
-    measures, without labels: surface_mm, coverage, depth_mm, iou; what could not be measured is left out.
+    measures, without labels: those of predicting/judge.py, and quadric_mm of predicting/smooth_things.py; what could
+    not be measured is left out.
     """
 
     frame: str

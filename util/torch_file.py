@@ -88,7 +88,7 @@ def _stored(file: BinaryIO) -> bool:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
-        return False
+        return False  # NotImplementedError is how zipfile says that an archive wants a later version of it
     size = sum(member.file_size for member in members)
     return size <= os.fstat(file.fileno()).st_size and not any(member.compress_type for member in members)
 
