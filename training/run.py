@@ -64,7 +64,7 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before", experiment.pictured)
     if "before" not in kept:
         folder.write_results({"before": before})
-    network.eval()  # as the scores leave it, here or in an earlier session, until a check has looked at it
+    network.eval()  # as the scores leave it, now or before a resume, until a check has looked at it
     loop = Loop(experiment, fabric, network, folder, resume)
     if experiment.source == "labelled":
         learn_labelled(experiment, loop, frames)
@@ -92,7 +92,7 @@ def _pretrained(experiment: Experiment, optim: OptimConfig, folder: RunFolder) -
     resume = (path / "config.json").is_file()
     inner = RunFolder(path)
     if resume and inner.results_file.is_file() and saved_experiment(path) == first:
-        return inner.last_weights  # an earlier session finished it
+        return inner.last_weights  # it was finished before a resume
     inner = RunFolder.open(path, first, resume)
     inner.write_results(pretrain(first, inner, resume, None))
     return inner.last_weights
