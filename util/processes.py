@@ -100,15 +100,14 @@ def joined(rows: Tensor) -> list[Tensor]:
     return parts
 
 
-def any_process(flag: bool) -> bool:
-    """Whether it holds in any process."""
-    if world() == 1:
-        return flag
-    flags = [False] * world()
-    dist.all_gather_object(flags, flag)
-    return any(flags)
+def first_known(value: T | None) -> T | None:
+    """The value of the first process that has one."""
+    values: list[T | None] = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(values, value)
+    return next((known for known in values if known is not None), None)
 
 
 def wait() -> None:
     """Until all processes are here."""
-    any_process(False)
+    first_known(None)
