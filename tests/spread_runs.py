@@ -28,7 +28,9 @@ def experiments(parts: int, steps: int = STEPS) -> dict[str, Experiment]:
         "pretrain": replace(base, phase="pretrain", optim=replace(optim, first_stage_steps=5)),
         "self": replace(base, first=None),
         "labelled": replace(base, first=None, source="labelled"),
-        "fitted": replace(few, source="fitted", fitted=replace(few.fitted, frames=8, steps=2, surface_mm=60.0, iou=0.0)),
+        "fitted": replace(
+            few, source="fitted", fitted=replace(few.fitted, frames=8, steps=2, surface_mm=60.0, iou=0.0)
+        ),
         "transfer": replace(base, phase="transfer"),
         "test": replace(start, phase="test"),
     }

@@ -103,7 +103,7 @@ class Steps(ABC):
         """
         with steps_first():
             self._run(losses, images_per_step, judge, picture if is_first() else None)
-        self.writer.flush()
+        self.writer.close()
         wait()
 
     def _run(
@@ -137,10 +137,9 @@ class Steps(ABC):
                     self.seconds += time.perf_counter() - since
                     self._look()
                     self.save()
-                self.writer.flush()
-                raise Interrupted(
-                    f"Stopped by {signal} after step {self.step}; --resume with {self.folder.path} goes on."
-                )
+                self.writer.close()
+                where = f"--run-dir {self.folder.path} --resume"
+                raise Interrupted(f"Stopped by {signal} after step {self.step}; {where} goes on.")
 
     def _asked(self) -> str | None:
         """The signal that asked for the end; processes agree on it now and then, so that all end after one step."""

@@ -1,9 +1,7 @@
 """SIGTERM and SIGUSR1, by which a cluster says that a process has to go: training ends after the step it is in.
 
-    with signals_end_it():      # the entry
-        ...
-        with steps_first():     # training
-            while not asked(): ...
+    with signals_end_it():  # the entry
+        with steps_first():  # training: asked() after each step
 
 Outside of steps nothing is worth waiting for (what is written is whole or absent), so that a signal ends it at once.
 """
@@ -71,4 +69,4 @@ def leave_to_parent() -> None:
 def _note(number: int, frame: FrameType | None) -> None:
     _ASKED.by = signal.Signals(number)
     if not _ASKED.waits:
-        raise Interrupted(f"Stopped by {_ASKED.by.name}; --resume with the same --run-dir goes on.")
+        raise Interrupted(f"Stopped by {_ASKED.by.name}; --resume with the same --run-dir goes on, or begins anew.")

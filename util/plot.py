@@ -1,7 +1,7 @@
 """Scores as one figure that a paper could print: success curves beside the error of each joint."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from util.scores import CURVE_MM, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf", ".svg")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -74,9 +75,43 @@ def write_scores_figure(path: Path, scores: Sequence[Scores], title: str = "") -
             figure.legend(loc="outside lower center", ncols=3, frameon=False)
         if title:
             figure.suptitle(title, fontsize=9)
-        content = io.BytesIO()
-        stamp = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
-        figure.savefig(content, format=path.suffix[1:], dpi=300, metadata=stamp)
+        _save(path, figure)
+
+
+def write_lines_figure(
+    path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], across: str
+) -> None:
+    """Panels beside each other, each with a line a name: {what is up: {name: (x, y)}}; the same names have one colour.
+
+    Args:
+        path: .png (300 dpi), .pdf or .svg.
+        panels: at least one.
+        across: what x is.
+
+    Raises:
+        UserError: `check_figure_path`, or the folder cannot be written to.
+    """
+    check_figure_path(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(7.2, 2.7), layout="constrained")
+        for axes, (up, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for number, (name, (x, y)) in enumerate(lines.items()):
+                axes.plot(x, y, linewidth=1.2, label=name, **_style(number))
+            axes.set(xlabel=across, ylabel=up, ylim=(0, None))
+            axes.grid(linewidth=0.4, color="0.88")
+            axes.set_axisbelow(True)
+        names, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(names, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        _save(path, figure)
+
+
+def _save(path: Path, figure: "Figure") -> None:
+    content = io.BytesIO()
+    stamp = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
+    figure.savefig(content, format=path.suffix[1:], dpi=300, metadata=stamp)
     write_whole(path, content.getvalue())
 
 

@@ -12,6 +12,13 @@ import numpy as np
 import torch
 
 
+def seed_all(seed: int) -> None:
+    """Begin them all anew."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
 def random_state() -> dict[str, Any]:
     """All of them, as tensors, numbers, strings and lists: what a training state can hold."""
     version, numbers, spare = random.getstate()

@@ -1,0 +1,200 @@
+"""A run that goes on ends where an undisturbed one does, bit for bit; a damaged checkpoint costs steps, not the run."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.kill_resume import differences
+from config import EXPERIMENTS, Experiment
+from training.run import run
+from training.setup import make_fabric, make_network
+from util.errors import UserError
+from util.files import is_unfinished, remove_unfinished, write_whole
+from util.interruption import Interrupted, signals_end_it
+from util.random_state import random_state, seed_all, set_random_state
+from util.run_folder import RunFolder
+from util.training_state import is_whole, load_training_state, save_training_state, sealed
+
+SMOKE = EXPERIMENTS["smoke"]
+ONE = replace(SMOKE, network=replace(SMOKE.network, stages=1))
+OPTIM = replace(SMOKE.optim, steps=4, check_every=4, log_every=1)
+ALL = replace(SMOKE.fitted, frames=4, steps=1, surface_mm=1e3, iou=0.0)
+PHASES = {
+    "pretrain": replace(SMOKE, phase="pretrain", optim=replace(OPTIM, first_stage_steps=2)),
+    "train": replace(SMOKE, first=None, optim=OPTIM),
+    "train, one stage, no teacher": replace(
+        ONE, first=None, optim=OPTIM, unlabelled=replace(SMOKE.unlabelled, teacher_pixel=0.0, teacher_surface=0.0)
+    ),
+    "labelled": replace(ONE, first=None, source="labelled", optim=OPTIM),
+    "fitted": replace(ONE, first=None, source="fitted", fitted=ALL, optim=OPTIM),
+    "transfer": replace(SMOKE, phase="transfer", optim=replace(OPTIM, batch=2, real_batch=2)),
+}  # fmt: skip
+
+
+def interrupted(experiment: Experiment, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until a real SIGTERM, which comes while a step's losses are computed."""
+    import os
+    import signal
+
+    from training import loop
+
+    def raised_at(seed: int, at: int) -> torch.Generator:
+        if at == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(seed, at)
+
+    original = loop.step_generator
+    with monkeypatch.context() as patch, signals_end_it(), pytest.raises(Interrupted, match=f"after step {step + 1};"):
+        patch.setattr("training.loop.step_generator", raised_at)
+        patch.setattr("training.transfer_loop.step_generator", raised_at)
+        run(experiment, folder)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_phase_goes_on_bit_for_bit(phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = PHASES[phase]
+    whole = run(experiment, tmp_path / "whole")
+    interrupted(experiment, tmp_path / "parts", 1, monkeypatch)
+    assert load_training_state(tmp_path / "parts" / "last.pt")["step"] == 2
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002  (another session has another state)
+    resumed = run(experiment, tmp_path / "parts", resume=True)
+    # Python's own generator, from which nothing is drawn but by the checks of types that tests have and runs have not
+    found = [name for name in differences(tmp_path / "whole", tmp_path / "parts") if "random/python" not in name]
+    assert found == []
+    del whole["seconds"], resumed["seconds"]
+    np.testing.assert_equal(resumed, whole)
+
+
+def test_what_differs_is_found(tmp_path: Path) -> None:
+    """The comparison itself: another seed ends elsewhere."""
+    tiny = replace(PHASES["pretrain"], optim=replace(OPTIM, steps=1, check_every=1))
+    run(tiny, tmp_path / "one")
+    run(replace(tiny, seed=1), tmp_path / "other")
+    assert any("last.safetensors: stem" in name for name in differences(tmp_path / "one", tmp_path / "other"))
+
+
+def test_the_surface_is_laid_out_alike_whatever_is_met_first() -> None:
+    from render.surface import surface_distance
+    from render.surface_clusters import Clusters
+
+    _, layer = make_network(SMOKE, make_fabric(SMOKE))
+    generator = torch.Generator().manual_seed(0)
+    fists = layer(torch.zeros(2, 3), 2 * torch.randn(2, 45, generator=generator), torch.zeros(2, 10)).vertices_m
+    surface_distance(fists[:, :10], fists, layer.faces)
+    _, other = make_network(SMOKE, make_fabric(SMOKE))
+    one, two = (Clusters.of(fists, own.faces, own.part_faces) for own in (layer, other))
+    assert torch.equal(one.faces, two.faces)
+    one, two = (Clusters.of(fists, own.faces, ()) for own in (layer, other))
+    assert torch.equal(one.faces, two.faces)
+    assert not torch.equal(one.faces, Clusters.of(fists, layer.faces.clone(), ()).faces), "a pose does decide"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """With two checkpoints, of steps 1 and 2."""
+    run_folder = RunFolder.open(tmp_path / "run", SMOKE)
+    for step in (1, 2):
+        run_folder.save_last({"w": torch.full((3,), float(step))}, {"width": 1}, {"step": step})
+    return run_folder
+
+
+def test_the_checkpoint_before_is_kept(folder: RunFolder) -> None:
+    assert folder.load_last()["step"] == 2
+    assert load_training_state(folder.previous_state)["step"] == 1
+
+
+@pytest.mark.parametrize("damage", ["torn", "emptied", "one bit", "removed", "something else"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    damage: str, folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = folder.last_state
+    content = bytearray(file.read_bytes())
+    if damage == "removed":
+        file.unlink()
+    elif damage == "one bit":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes({"torn": content[: len(content) // 2], "emptied": b"", "something else": b"PK"}[damage])
+    with caplog.at_level(logging.WARNING):
+        assert folder.load_last()["step"] == 1
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert str(file) in said and str(folder.previous_state) in said and said.count(".  ") == 0
+    # the damaged one never takes the place of the good one
+    folder.save_last({"w": torch.zeros(3)}, {"width": 1}, {"step": 3})
+    assert [load_training_state(path)["step"] for path in (folder.last_state, folder.previous_state)] == [3, 1]
+
+
+def test_two_damaged_checkpoints_are_one_sentence(folder: RunFolder) -> None:
+    for file in (folder.last_state, folder.previous_state):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"last\.pt is damaged, and so is .*previous.*--load-model"):
+        folder.load_last()
+
+
+def test_every_byte_is_under_the_checksum(tmp_path: Path) -> None:
+    save_training_state(tmp_path / "a.pt", {"step": 1})
+    content = (tmp_path / "a.pt").read_bytes()
+    assert is_whole(content)
+    for at in range(len(content)):
+        assert not is_whole(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]), at
+    assert torch.load(tmp_path / "a.pt", weights_only=True) == {"step": 1}, "any reader of torch's files reads it"
+    with pytest.raises(ValueError, match="comment"):
+        sealed(content)
+
+
+def test_a_state_of_before_checksums_is_read(tmp_path: Path) -> None:
+    torch.save({"step": 5}, tmp_path / "old.pt")
+    assert load_training_state(tmp_path / "old.pt") == {"step": 5}
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    tiny = replace(PHASES["pretrain"], optim=replace(OPTIM, steps=1, check_every=1))
+    run(tiny, tmp_path / "whole")
+    folder = RunFolder.open(tmp_path / "killed", tiny)
+    folder.tensorboard().close()
+    (folder.path / ".last.pt.abc.part").write_bytes(b"torn")
+    run(tiny, folder.path, resume=True)
+    found = [name for name in differences(tmp_path / "whole", folder.path) if "random/python" not in name]
+    assert found == []
+    assert not [path for path in folder.path.rglob("*") if is_unfinished(path)]
+
+
+def test_a_folder_in_which_only_unfinished_files_lie_is_free(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.x1.part").write_bytes(b"{")
+    RunFolder.open(tmp_path / "run", SMOKE)
+
+
+def test_only_unfinished_files_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    kept = [tmp_path / "a.part", tmp_path / ".hidden", tmp_path / "pictures" / "b.png"]
+    for file in (*kept, tmp_path / ".a.part", tmp_path / "pictures" / ".b.png.part"):
+        write_whole(file, b"1")
+    remove_unfinished(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_random_states_go_on(tmp_path: Path) -> None:
+    import random
+
+    def drawn() -> list[float]:
+        return [random.random(), random.gauss(0, 1), float(np.random.standard_normal()), float(torch.rand(()))]  # noqa: NPY002
+
+    seed_all(3)
+    random.gauss(0, 1)  # leaves a spare number behind, as NumPy's does
+    np.random.standard_normal()  # noqa: NPY002
+    save_training_state(tmp_path / "state.pt", random_state())
+    first = drawn()
+    assert drawn() != first
+    set_random_state(load_training_state(tmp_path / "state.pt"))
+    assert drawn() == first
+    seed_all(3)
+    again = random.gauss(0, 1)
+    seed_all(3)
+    assert random.gauss(0, 1) == again
