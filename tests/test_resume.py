@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from bench.kill_resume import differences
 from config import EXPERIMENTS, Experiment
+from training.replicas import Learning
 from training.run import run
 from training.setup import make_fabric, make_network
 from util.errors import UserError
@@ -40,17 +42,14 @@ def interrupted(experiment: Experiment, folder: Path, step: int, monkeypatch: py
     import os
     import signal
 
-    from training import loop
-
-    def raised_at(seed: int, at: int) -> torch.Generator:
+    def raised_at(learning: Learning, at: int, *rest: Any) -> Any:
         if at == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(seed, at)
+        return original(learning, at, *rest)
 
-    original = loop.step_generator
+    original = Learning.gradient
     with monkeypatch.context() as patch, signals_end_it(), pytest.raises(Interrupted, match=f"after step {step + 1};"):
-        patch.setattr("training.loop.step_generator", raised_at)
-        patch.setattr("training.transfer_loop.step_generator", raised_at)
+        patch.setattr(Learning, "gradient", raised_at)
         run(experiment, folder)
 
 
