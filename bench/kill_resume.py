@@ -39,17 +39,17 @@ from util.files import PART  # noqa: E402
 from util.training_state import load_training_state  # noqa: E402
 
 STEPS = ["--optim.steps", "9", "--optim.check-every", "3", "--optim.log-every", "3"]
-ALONE = ["--first", "None"]
-"""Without pre-training first: from weights as they are drawn."""
+ALONE = ["first:None"]
+"""Without pre-training first, from weights as they are drawn; comes last."""
 PHASES: dict[str, list[str]] = {
     "pretrain": [*STEPS, "--phase", "pretrain", "--optim.first-stage-steps", "4"],
     "pretrain-workers": [*STEPS, "--phase", "pretrain", "--network.stages", "1", "--optim.workers", "1"],
     "train": STEPS,
-    "train-one-stage": [*STEPS, *ALONE, "--network.stages", "1", "--unlabelled.teacher-pixel", "0",
-                        "--unlabelled.teacher-surface", "0"],
-    "labelled": [*STEPS, *ALONE, "--source", "labelled", "--data.name", "benchmark"],
-    "fitted": [*STEPS, *ALONE, "--source", "fitted", "--fitted.frames", "8", "--fitted.steps", "2",
-               "--fitted.surface-mm", "1000", "--fitted.iou", "0"],
+    "train-one-stage": [*STEPS, "--network.stages", "1", "--unlabelled.teacher-pixel", "0",
+                        "--unlabelled.teacher-surface", "0", *ALONE],
+    "labelled": [*STEPS, "--source", "labelled", "--data.name", "benchmark", *ALONE],
+    "fitted": [*STEPS, "--source", "fitted", "--fitted.frames", "8", "--fitted.steps", "2", "--fitted.surface-mm",
+               "1000", "--fitted.iou", "0", *ALONE],
     "transfer": [*STEPS, "--phase", "transfer"],
 }  # fmt: skip
 """What is run, as words of the command line after the experiment `smoke`."""
@@ -109,9 +109,9 @@ def live(phase: str, folder: Path, resume: bool, moment: Moment | None = None) -
 
     Raises UserError when it neither ends nor is killed within five minutes.
     """
-    words = ["smoke", *PHASES[phase], "--device", "cpu", "--data.cache", str(folder / "cache")]
-    words = ["--resume"] if resume else words
-    command = [sys.executable, "train_render.py", *words, "--run-dir", str(folder / "run")]
+    words = ["--resume"] if resume else ["smoke", "--device", "cpu", "--data.cache", str(folder / "cache")]
+    words += ["--run-dir", str(folder / "run"), *([] if resume else PHASES[phase])]
+    command = [sys.executable, "train_render.py", *words]
     log = folder / "log.txt"
     folder.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()

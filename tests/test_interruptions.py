@@ -15,10 +15,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from bench.health import children
 from bench.kill_resume import differences
 from config import EXPERIMENTS
 from dataloader.packing import STARTING, save_packed
 from dataloader.store import FrameStore
+from tests.test_store import _stored
+from train_render import main
 from training.batch_file import read_batch
 from training.finite import FiniteTerms
 from training.loop import Loop
@@ -26,20 +29,36 @@ from training.parts import Part, Ready
 from training.prefetch import rendered_steps, worker_deaths_told
 from training.run import run
 from training.setup import make_network, make_rendered
+from util.cli import run_entry
 from util.errors import UserError
 from util.files import write_whole
+from util.interruption import signals_end_it
 from util.run_folder import RunFolder
 
 SMOKE = EXPERIMENTS["smoke"]
 TINY = replace(SMOKE.optim, steps=2, batch=2, real_batch=2, check_every=1, log_every=1, check_frames=4, final_frames=4)
 PRETRAIN = replace(SMOKE, phase="pretrain", optim=TINY)
 LONG = ["smoke", "--phase", "pretrain", "--device", "cpu", "--optim.steps", "100000", "--optim.check-every", "100000"]
-NOBODY = 65534
+SHORT = ["smoke", "--phase", "pretrain", "--device", "cpu", "--optim.steps", "2"]
 
 
-def started(root: Path, *words: str, **how: object) -> subprocess.Popen:
-    command = [sys.executable, "train_render.py", *words]
-    return subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how)  # type: ignore[call-overload]
+def sentence(said: str) -> str:
+    """The one line after progress bars and notices; a traceback is none."""
+    assert "Traceback" not in said and "Exception" not in said, said
+    return said.replace("\r", "\n").strip().splitlines()[-1]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
+    """The command in this process: its words -> exit code, last line of stderr."""
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train_render.py", *words])
+        capfd.readouterr()
+        code = run_entry(main)
+        return code, sentence(capfd.readouterr().err)
+
+    return call
 
 
 def until(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -49,48 +68,42 @@ def until(what: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def sentence(stderr: str) -> str:
-    """The one line after progress bars and notices; a traceback is none."""
-    assert "Traceback" not in stderr and "Exception" not in stderr, stderr
-    return stderr.replace("\r", "\n").strip().splitlines()[-1]
+def test_a_signal_ends_a_process_well(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = [sys.executable, "train_render.py", *LONG, "--run-dir", str(folder)]
+    process = subprocess.Popen(words, cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    until(lambda: any(folder.glob("tensorboard/*")))  # the loop is there; steps begin
+    time.sleep(0.5)
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    told, step = sentence(stderr), RunFolder(folder).load_last()["step"]
+    assert told == f"Stopped by SIGUSR1 after step {step}; --run-dir {folder} --resume goes on."
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_a_run_well(number: signal.Signals, root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    process = started(root, *LONG, "--run-dir", str(folder))
-    until(lambda: any(folder.glob("tensorboard/*")))  # the loop is there; steps begin
-    time.sleep(0.5)
-    process.send_signal(number)
-    asked = time.monotonic()
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    assert time.monotonic() - asked < 20
-    told = sentence(stderr)
-    assert told.startswith(f"Stopped by {number.name}") and "--resume" in told
-    step = RunFolder(folder).load_last()["step"]
-    assert f"after step {step};" in told
+def test_a_signal_outside_of_steps_ends_a_command_at_once(
+    number: signal.Signals, capsys: pytest.CaptureFixture
+) -> None:
+    def entry(words: object) -> None:
+        with signals_end_it():
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+
+    assert run_entry(entry) == 0
+    assert sentence(capsys.readouterr().err).startswith(f"Stopped by {number.name}; --resume")
 
 
-def test_a_signal_before_the_first_step_ends_a_run_at_once(root: Path, tmp_path: Path) -> None:
-    process = started(root, *LONG, "--run-dir", str(tmp_path / "run"))
-    until((tmp_path / "run" / "config.json").is_file)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0 and sentence(stderr).startswith("Stopped by SIGTERM")
-
-
-def limited() -> None:
-    """No file of this process may grow beyond 600 kB: weights of this network fit, its training state does not."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
-
-
-def test_a_file_that_may_not_grow_is_one_sentence(root: Path, tmp_path: Path) -> None:
-    words = ["smoke", "--phase", "pretrain", "--optim.steps", "2", "--run-dir", str(tmp_path / "run")]
-    process = started(root, *words, preexec_fn=limited)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "File too large" in sentence(stderr) and "last" not in {file.stem for file in tmp_path.rglob("*.pt")}
+def test_a_file_that_may_not_grow_is_one_sentence(command: Callable, tmp_path: Path) -> None:
+    """Weights of this network fit, its training state does not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, limits[1]))
+    try:
+        code, said = command(*SHORT, "--run-dir", str(tmp_path / "run"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 2 and "File too large" in said
+    assert (tmp_path / "run" / "last.safetensors").is_file() and not list(tmp_path.rglob("*.pt"))
 
 
 @pytest.fixture
@@ -118,53 +131,53 @@ def test_a_full_disk_costs_no_checkpoint(small_disk: Path, tmp_path: Path) -> No
     assert [name for name in found if "random/python" not in name] == []  # from which checks of types draw, in tests
 
 
-def test_a_disk_that_is_full_from_the_start_is_one_sentence(small_disk: Path, root: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_is_one_sentence(small_disk: Path, command: Callable) -> None:
     with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
             file.write(bytes(4096))
-    process = started(root, "smoke", "--phase", "pretrain", "--run-dir", str(small_disk / "run"))
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 2 and "No space left on device" in sentence(stderr)
-
-
-def unprivileged() -> None:
-    """Root may write everywhere; nobody may not."""
-    if os.getuid() == 0:
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+    code, said = command(*SHORT, "--run-dir", str(small_disk / "run"))
+    assert code == 2 and "No space left on device" in said
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_read_only_run_folder_is_one_sentence(begun: bool, root: Path, tmp_path: Path) -> None:
-    """Written by somebody else, or by nobody at all."""
-    from util.cli import run_entry  # noqa: F401  (in this interpreter: who may not read the project cannot start one)
-
-    folder = tmp_path / "run"
+def test_a_read_only_run_folder_is_one_sentence(begun: bool, small_disk: Path, command: Callable) -> None:
+    folder = small_disk / "run"
     if begun:
         RunFolder.open(folder, PRETRAIN)
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            unprivileged()
-            with pytest.raises(UserError, match=r"cannot be (written|read).*Permission denied|not empty"):
-                RunFolder.open(folder, PRETRAIN, resume=begun)
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    tmp_path.chmod(0o755)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, said = command(*([] if begun else SHORT), "--run-dir", str(folder), *(["--resume"] if begun else []))
+    assert code == 2 and str(folder) in said and "cannot be written" in said and "Read-only" in said
+
+
+def test_a_folder_without_access_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Wherever the system says it: nobody may write what is root's."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o555)
+
+    def entry(words: object) -> None:
+        if os.getuid() != 0:
+            (folder / "a").write_text("")
+        else:
+            Path("/proc/sys/kernel/ostype").write_text("")
+
+    assert run_entry(entry) == 2
+    assert "Permission denied" in sentence(capsys.readouterr().err)
+
+
+def test_errors_of_the_program_stay_what_they_are() -> None:
+    with pytest.raises(FileNotFoundError):
+        run_entry(lambda words: Path("/nowhere/at/all").write_text(""))  # type: ignore[func-returns-value]
 
 
 def test_a_worker_that_dies_is_one_sentence(tmp_path: Path) -> None:
     experiment = replace(SMOKE, optim=replace(SMOKE.optim, workers=1))
+    before = children()
     batches = rendered_steps(experiment, make_rendered(SMOKE), 0, 10_000, 128)
-    before = {int(child) for child in _children()}
+    (worker,) = (child for child in children() if child not in before and _is_worker(child))
     next(batches)
-    (worker,) = [int(child) for child in _children() if int(child) not in before and _is_worker(int(child))]
+    os.kill(worker, signal.SIGTERM)
+    next(batches)  # it leaves such signals to its parent
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(UserError, match=r"process that draws rendered hands died.*--resume"):  # noqa: SIM117
         with worker_deaths_told(tmp_path):
@@ -172,17 +185,11 @@ def test_a_worker_that_dies_is_one_sentence(tmp_path: Path) -> None:
                 time.sleep(0.01)
 
 
-def _children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-
-
 def _is_worker(pid: int) -> bool:
     return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_data_set_that_shrinks_is_one_sentence_and_one_that_is_removed_is_still_there(tmp_path: Path) -> None:
-    from tests.test_store import _stored
-
     folder = tmp_path / "kept"
     save_packed(folder, (_stored(k) for k in range(3)), {"size": 128, "joint_set": "mano21", "mirrored_width": 0}, {})
     store = FrameStore.load(folder)
@@ -197,8 +204,6 @@ def test_a_data_set_that_shrinks_is_one_sentence_and_one_that_is_removed_is_stil
 
 
 def test_what_a_killed_preparation_left_is_removed_but_not_a_running_one(tmp_path: Path) -> None:
-    from tests.test_store import _stored
-
     left, running, young = (tmp_path / f".kept.{name}.part" for name in ("left", "running", "young"))
     for folder in (left, running, young):
         folder.mkdir()

@@ -71,21 +71,6 @@ def test_a_run_leaves_a_generator_its_measures_and_pictures(finished: Path) -> N
         assert name in logged
 
 
-def test_resume_ends_where_an_uninterrupted_run_does(tmp_path: Path) -> None:
-    # a pool of 3 is full after a step and a half: what it shows is part of what has to go on
-    whole = with_transfer(replace(TINY, optim=replace(TINY.optim, steps=4, check_every=4)), constant_share=1.0, pool=3)
-    run(whole, tmp_path / "whole")
-    run(replace(whole, optim=replace(whole.optim, steps=2)), tmp_path / "parts")
-    run(whole, tmp_path / "parts", resume=True)
-    one, other = (load_training_state(tmp_path / name / "last.pt") for name in ("whole", "parts"))
-    for network, tensors in one["networks"].items():
-        for name, tensor in tensors.items():
-            assert torch.allclose(tensor, other["networks"][network][name], atol=1e-5), f"{network} {name}"
-    for first, second in zip(one["pools"]["rendered"], other["pools"]["rendered"], strict=True):
-        assert torch.allclose(first, second, atol=1e-4)
-    assert other["step"] == 4
-
-
 def test_each_term_has_a_weight_and_can_be_left_out(tmp_path: Path) -> None:
     bare = with_transfer(
         silhouette=0.0, depth=0.0, joints=0.0, features=0.0, identity=5.0, reader=None, clean=False, pool=0, average=0.0

@@ -5,6 +5,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -188,8 +189,9 @@ class Steps(ABC):
         about = {"step": str(step), "terms": ", ".join(names)}
         kept = ""
         if self.finite.culprit:
-            write_batch(path, self.finite.culprit, frames, joint_sets, about)
-            kept = f" (its batch is {path.name})"
+            with suppress(UserError):  # a full disk is no reason to say less
+                write_batch(path, self.finite.culprit, frames, joint_sets, about)
+                kept = f" (its batch is {path.name})"
         option = "--transfer.learning-rate" if self.experiment.phase == "transfer" else "--optim.learning-rate"
         return UserError(
             f"Step {step}: {about['terms']} is not finite{kept}; go on from {self.folder.path} with --resume and a "

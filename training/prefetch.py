@@ -82,6 +82,7 @@ def rendered_steps(
         multiprocessing_context="spawn",
         prefetch_factor=max(1, 4 // steps.steps),
         worker_init_fn=_begin_worker,
+        generator=torch.Generator(),  # it would draw from torch's own, a number more in each session of a run
         pin_memory=pinned,
     )
     return chain.from_iterable(loader)

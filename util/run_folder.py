@@ -163,7 +163,7 @@ class RunFolder:
             state = load_training_state(self.previous_state)
         except UserError as error:
             raise UserError(
-                f"{self.last_state} {what}, and so is {self.previous_state}: start a new run with --load-model "
+                f"{self.last_state} {what}, and {self.previous_state} is damaged: start a new run with --load-model "
                 f"{self.last_weights}."
             ) from error
         LOG.warning("%s %s: the checkpoint before it, %s, is used.", self.last_state, what, self.previous_state)
