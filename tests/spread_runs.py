@@ -58,7 +58,7 @@ def norms(folder: Path) -> None:
         f"gradient {name}": summed(p.grad.clone()) for name, p in network.named_parameters() if p.grad is not None
     }
     found |= dict(network.named_buffers())
-    first_only(lambda: np.savez(folder / "norms.npz", **{name: value.numpy() for name, value in found.items()}))
+    first_only(lambda: np.savez(folder / "norms.npz", **{name: value.numpy() for name, value in found.items()}))  # type: ignore[arg-type]
 
 
 def main(folder: Path, parts: int) -> None:

@@ -122,7 +122,7 @@ def test_terms_divide_by_what_is_known_in_the_whole_batch() -> None:
         network.zero_grad()
         terms, _ = Learning(OptimConfig(accumulate=parts), [network]).gradient(0, step, torch.Tensor.backward)
         assert network.weight.grad is not None
-        found.append((float(terms["joints"]), network.weight.grad.clone()))
+        found.append((terms["joints"].item(), network.weight.grad.clone()))
     for value, gradient in found[1:]:
         assert value == pytest.approx(found[0][0], rel=1e-6)
         torch.testing.assert_close(gradient, found[0][1])

@@ -20,7 +20,7 @@ from render.surface_clusters import Clusters
 from training.replicas import Replicas
 from util.checkpoint import fill_module, read_network
 from util.errors import UserError
-from util.processes import is_first, world
+from util.processes import is_first, part_at_exit, world
 from util.random_state import seed_all
 from util.settings import from_plain
 
@@ -43,6 +43,7 @@ def make_fabric(experiment: Experiment) -> Fabric:
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         wanted = experiment.device if devices == 1 else f"{experiment.device} for {devices} processes"
         raise UserError(f"The device {wanted} is not at hand ({error}): choose --device auto.") from error
+    part_at_exit()
     seed_all(experiment.seed)
     return fabric
 

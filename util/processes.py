@@ -3,6 +3,7 @@
 All of them call these functions in the same order. One writes: `first_only` is for what leaves something behind.
 """
 
+import atexit
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -27,6 +28,17 @@ def rank() -> int:
 def is_first() -> bool:
     """Whether this is the one that writes."""
     return rank() == 0
+
+
+def part_at_exit() -> None:
+    """Let the processes part in order when this one ends: gloo's threads do not outlive the interpreter unharmed."""
+    atexit.unregister(_part)
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def from_first(value: T) -> T:

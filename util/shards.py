@@ -56,7 +56,7 @@ class Shards:
         self._about = json.dumps(dict(about or {}), sort_keys=True)
 
     def __len__(self) -> int:
-        return -(-len(self.names) // self.size)
+        return (len(self.names) + self.size - 1) // self.size
 
     def path(self, shard: int) -> Path:
         """The file of a shard."""
