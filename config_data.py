@@ -90,6 +90,8 @@ class DataConfig:
     """Keep prepared frames on disk, so that they are decoded once; otherwise they are prepared anew by each run."""
     cache: Path | None = None
     """Folder for prepared frames; unset = a folder .prepared in the data set's own (benchmark: runs/.prepared)."""
+    follow_links: bool = False
+    """Read images that links in the data set's folder take from outside it; else such a link is an error."""
     nyu: NyuConfig = field(default_factory=NyuConfig)
     """NYU only."""
     icvl: IcvlConfig = field(default_factory=IcvlConfig)

@@ -148,7 +148,7 @@ def unlabelled_measures(places: Mapping[str, Path], marks: Path) -> Line:
 def frames_folder(kinect: Path, place: Path) -> Path:
     """A folder of Kinect frames as the reader of `frames` takes it.
 
-    Itself where it says what camera it is; else `place`, with links to its images, camera.json and boxes.txt.
+    Itself where it says what camera it is; else `place`, with copies of its images, camera.json and boxes.txt.
 
     Raises:
         UserError: it holds no image.
@@ -161,7 +161,7 @@ def frames_folder(kinect: Path, place: Path) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     for image in images:
-        (place / image.name).symlink_to(image.resolve())
+        shutil.copyfile(image, place / image.name)
     write_json(place / "camera.json", KINECT)
     boxes = {image.name: KINECT_BOXES[image.name] for image in images if image.name in KINECT_BOXES}
     if boxes:

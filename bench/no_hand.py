@@ -1,16 +1,18 @@
 """How often a hand is seen where there is none, and where there is one: shares called ok, at the same threshold.
 
 Frames without a hand are made: noise, empty rooms, bodies of ellipsoids, things on a desk. Frames with one are rendered
-hands with forearms before a wall. With --kinect, frames of that camera are tested as they are (hands stored mirrored:
-side left) and with the hand erased.
+hands with forearms before a wall. Real frames of a folder are tested as they are and with the hand erased: --kinect
+(V2, stored mirrored: side left), --sr305 (eighths of a millimetre; either side).
 
-python bench/no_hand.py [--frames 200] [--kinect DIR] [--json FILE]
+python bench/no_hand.py [--frames 200] [--kinect DIR] [--sr305 DIR] [--json FILE]
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,31 +24,36 @@ import torch  # noqa: E402
 
 from config import EXPERIMENTS  # noqa: E402
 from dataloader.camera import Camera  # noqa: E402
-from dataloader.find_hands import find_hands  # noqa: E402
-from dataloader.frame import read_depth_png  # noqa: E402
+from dataloader.frame import DepthFrame  # noqa: E402
+from dataloader.sources import frames_of  # noqa: E402
 from predicting.estimator import HandEstimator  # noqa: E402
 from predicting.prediction import HandPrediction  # noqa: E402
 from training.setup import make_rendered  # noqa: E402
 from util.cli import run_entry  # noqa: E402
-from util.errors import UserError  # noqa: E402
 from util.files import write_json  # noqa: E402
 
 SIZE = (240, 320)
 INTRINSICS = (290.0, 290.0, 160.0, 120.0)
-KINECT = (363.9, 363.9, 255.4, 206.3)
+SR305_UNIT = 0.000125
+"""Metres that its frames count in."""
 SEED = 1 << 57
 
 
 def room(rng: np.random.Generator) -> np.ndarray:
-    """(h, w) depth of a slanted wall, sometimes with a desk, with a sensor's noise and losses."""
+    """(h, w) depth of a slanted wall, sometimes with a desk."""
     v, u = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
     slant = rng.uniform(-0.6, 0.6, 2)
     depth = rng.uniform(900, 2500) * (1 + slant[0] * (u / SIZE[1] - 0.5) + slant[1] * (v / SIZE[0] - 0.5))
     if rng.random() < 0.5:
         desk = rng.uniform(250, 500) * INTRINSICS[1] / np.maximum(v - INTRINSICS[3], 1)
         depth = np.minimum(depth, desk)
-    depth += rng.normal(0, 1, SIZE) * (depth / 700) ** 2
-    return np.where(rng.random(SIZE) < 0.02, 0, depth).astype(np.float32)
+    return depth.astype(np.float32)
+
+
+def sensed(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Depth with a sensor's noise and losses: 1 mm at 70 cm, 2 % of the readings."""
+    noisy = depth + rng.normal(0, 1, SIZE) * (depth / 700) ** 2
+    return np.where(rng.random(SIZE) < 0.02, 0, noisy).astype(np.float32)
 
 
 def with_ellipsoid(depth: np.ndarray, centre_mm: Sequence[float], radii_mm: Sequence[float]) -> np.ndarray:
@@ -105,21 +112,10 @@ def hands(n: int) -> list[np.ndarray]:
     return frames
 
 
-def kinect(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames as they are, and with everything in the nearest hand's cube erased.
-
-    Raises:
-        UserError: there is none.
-    """
-    whole = [read_depth_png(path, (512, 424)).astype(np.float32) for path in sorted(folder.glob("*.png"))]
-    if not whole:
-        raise UserError(f"{folder} holds no .png image: point --kinect at the folder of Kinect frames.")
-    erased = []
-    for depth in whole:
-        found = find_hands(depth, KINECT, most=1)
-        z = found[0].centre_mm[2] if found else 0.0
-        erased.append(np.where(depth < z + 125, 0, depth))
-    return whole, erased
+def erased(frame: DepthFrame, hand: HandPrediction) -> DepthFrame:
+    """A frame without everything in the cube of the hand that was found in it, and before it."""
+    back = float(hand.centre_mm[2]) + hand.cube_mm / 2
+    return replace(frame, depth_mm=np.where(frame.depth_mm < back, 0, frame.depth_mm))
 
 
 def share_ok(answers: Iterable[HandPrediction]) -> dict[str, float]:
@@ -134,17 +130,24 @@ def main(line: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python bench/no_hand.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames of each kind in all (200)")
     parser.add_argument("--kinect", type=Path, metavar="DIR", help="also test frames of a Kinect V2")
+    parser.add_argument("--sr305", type=Path, metavar="DIR", help="also test frames of an SR305")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     asked = parser.parse_args(line)
+    rng, each, camera = np.random.default_rng(SEED), max(asked.frames // 4, 1), Camera.of(*INTRINSICS)
+    made = {make.__name__: [sensed(make(rng), rng) for _ in range(each)] for make in (room, body, things)}
+    made |= {"noise": [noise(rng) for _ in range(each)], "hands": hands(asked.frames)}
     right = HandEstimator()
-    rng, each = np.random.default_rng(SEED), max(asked.frames // 4, 1)
-    sets = {make.__name__: [make(rng) for _ in range(each)] for make in (noise, room, body, things)}
-    sets["hands"] = hands(asked.frames)
-    table = {name: share_ok(right(d, Camera.of(*INTRINSICS)) for d in frames) for name, frames in sets.items()}
-    if asked.kinect is not None:
-        left = HandEstimator(side="left")
-        for name, frames in zip(("kinect", "kinect_erased"), kinect(asked.kinect), strict=True):
-            table[name] = share_ok(left(d, Camera.of(*KINECT)) for d in frames)
+    table = {name: share_ok(right(depth, camera) for depth in frames) for name, frames in made.items()}
+    for name, folder, sensor, unit, side in (
+        ("kinect", asked.kinect, "kinect2", None, "left"),
+        ("sr305", asked.sr305, "sr305", SR305_UNIT, "auto"),
+    ):
+        if folder is not None:
+            frames, estimator = frames_of(str(folder), sensor, unit), HandEstimator(side=side)
+            answers = list(estimator.frames(frames))
+            table[name] = share_ok(answers)
+            found = [(frame, hand) for frame, hand in zip(frames, answers, strict=True) if hand.status != "no hand"]
+            table[f"{name}_erased"] = share_ok(estimator.frames(starmap(erased, found)))
     if asked.json is not None:
         write_json(asked.json, table)
     sys.stdout.write(f"{json.dumps(table, indent=1)}\n")

@@ -4,7 +4,7 @@ python bench/predict.py [--json] [--onnx FILE]
 
 Frames are rendered hands with forearms before a wall, 640 x 480, 16-bit PNG. Stages run one after the other on one
 frame: decode the file, find the hand, cut the crop, run the network (its hand included), measure and judge. `whole` is
-all of it in one call, `whole_batch16` with 16 frames read together.
+all of it in one call. `stream` is a folder of frames read through, one by one or 16 together; its times are a folder's.
 """
 
 import argparse
@@ -93,8 +93,9 @@ def stages(estimator: HandEstimator, frames: StoredFrames, name: str, repeats: i
         k = number % len(frames)
         frame = timed("decode", lambda k=k: frames[k])
         view = View.of(frame, "right")
-        places = timed("locate", lambda frame=frame, view=view: estimator.places(0, view))[:1]
-        if places:
+        place = timed("locate", lambda view=view: next(estimator.places(0, view), None))
+        if place is not None:
+            places = [place]
             crop, observed = timed("crop", lambda places=places: crops_of(places, estimator.cube_mm))
             answer = timed("network", lambda crop=crop: estimator.engine(crop))
             timed(
@@ -110,16 +111,14 @@ def judged(crop: HandCrop, answer: EngineAnswer, observed: Tensor, estimator: Ha
     return judge(measure(crop, pixel_mm, joints_mm, vertices_mm, params, observed, estimator.faces)[0])
 
 
-def batches(estimator: HandEstimator, frames: StoredFrames, name: str, repeats: int) -> Timed:
-    """Files to hands, frames read together."""
-    numbers = iter(range(10**9))
+def stream(estimator: HandEstimator, frames: StoredFrames, name: str, batch: int, rounds: int) -> Timed:
+    """Files to hands, one frame after another: hands are looked for in the next ones while these are read."""
+    label = f"{name}_stream_batch{batch}"
 
     def work() -> object:
-        first = next(numbers) * BATCH
-        return estimator.batch([frames[k % len(frames)] for k in range(first, first + BATCH)])
+        return list(estimator.frames(frames, batch))
 
-    label = f"{name}_whole_batch{BATCH}"
-    return Timed(label, BATCH, times_ms({label: work}, repeats, warm_up=1)[label])
+    return Timed(label, len(frames), times_ms({label: work}, rounds, warm_up=1)[label])
 
 
 def main(words: Sequence[str]) -> None:
@@ -143,7 +142,8 @@ def main(words: Sequence[str]) -> None:
         for name, engine in engines.items():
             estimator = HandEstimator(engine=engine)
             found += stages(estimator, frames, name, options.repeats)
-            found.append(batches(estimator, frames, name, max(1, options.repeats // BATCH)))
+            rounds = max(1, options.repeats // len(frames))
+            found += [stream(estimator, frames, name, batch, rounds) for batch in (1, BATCH)]
     rows = [timed.plain() for timed in found]
     head = ("", "median ms", "90 % ms", "95 % ms", "99 % ms", "frames/s")
     sys.stdout.write(table(head, [tuple(row.values()) for row in rows]) + "\n")

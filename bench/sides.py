@@ -24,7 +24,7 @@ from dataloader.camera import Camera
 from dataloader.frame import DepthFrame
 from dataloader.rendered import RenderedHands
 from dataloader.sources import frames_of
-from predicting.estimator import HandEstimator
+from predicting.estimator import HandEstimator, begun
 from predicting.sides import WEIGHTS, right_log_odds
 from predicting.views import Hand, View
 from render.hand_layer import HandLayer
@@ -69,7 +69,7 @@ def both_sides(
     for start in range(0, len(frames), BATCH):
         some = frames[start : start + BATCH]
         views = [(k, View.of(frame, side)) for k, frame in enumerate(some) for side in sides]
-        best = estimator.read_best([place for k, view in views for place in estimator.places(k, view)])
+        best = estimator.read_best(begun(estimator.places(k, view) for k, view in views))
         found += estimator.compared([best[k] for k in range(len(some))])
     return found
 

@@ -14,6 +14,7 @@ from dataloader.prepare import prepare_frame, prepared_folder, readable_size
 from dataloader.store import FrameStore
 from util.draw import Picture, depth_picture, draw_skeleton, grid
 from util.errors import UserError
+from util.reading import is_plain
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 SAMPLES = 3
@@ -83,7 +84,7 @@ def _findings(listing: Listing, config: DataConfig) -> Iterator[tuple[str, bool]
     labels = f"{len(listing.joints)} joints ({listing.joint_set})" if listing.joints_mm is not None else "none"
     yield f"labels: {labels}", True
     yield _parameters(listing)
-    missing = [name for name in listing.files if not (listing.root / name).exists()]
+    missing = [name for name in listing.files if not is_plain(listing.root / name)]
     named = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
     yield f"files: {n - len(missing)} of {n} are there" + (f", MISSING {named}" if missing else ""), not missing
     kept = prepared_folder(listing, config)

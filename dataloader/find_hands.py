@@ -6,6 +6,7 @@ no hand's size come last, and the arm that goes on where a hand was cut off is n
 it is, is told by the hand that is fitted to it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -43,8 +44,10 @@ class HandCandidate:
     """Whether the frame's border cuts it, so that part of the hand may lie outside."""
 
 
-def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0, most: int = 3) -> list[HandCandidate]:
-    """Look for hands in a whole frame.
+def find_hands(
+    depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0, most: int = 3
+) -> Iterator[HandCandidate]:
+    """Look for hands in a whole frame, for each when it is asked for.
 
     Args:
         depth_mm: (h, w), 0 = no reading.
@@ -52,12 +55,12 @@ def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0,
         cube_mm: edge of the cube that each hand is looked for in.
         most: how many candidates are kept.
 
-    Returns:
+    Yields:
         Candidates, the nearest plausible one first; none where nothing of a hand's size is seen.
     """
     left = np.array(depth_mm, np.float32)
     fx, fy = camera[:2]
-    candidates: list[HandCandidate] = []
+    others: list[HandCandidate] = []
     hands = np.zeros(left.shape, bool)
     for _ in range(most):
         found = locate_hand(left, camera, cube_mm=cube_mm)
@@ -70,13 +73,17 @@ def find_hands(depth_mm: np.ndarray, camera: Intrinsics, cube_mm: float = 250.0,
             score *= _plausible(_palm_mm(found, fx), PALM_MM)
             border = sum(int(edge.sum()) for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1]))
             if _continued(depth_mm, seen, hands) < SAME_THING_PX:
-                candidates.append(HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX))
+                candidate = HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX)
                 plausible = score >= IMPLAUSIBLE
+                if plausible:
+                    yield candidate
+                else:
+                    others.append(candidate)
         without = _without(left, found, camera, cube_mm)
         if plausible:
             hands |= (without == 0) & (left > 0)
         left = without
-    return sorted(candidates, key=lambda candidate: candidate.score < IMPLAUSIBLE)
+    yield from others
 
 
 def _plausible(value: float, limits: tuple[float, float, float, float]) -> float:

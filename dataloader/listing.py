@@ -15,6 +15,7 @@ from render.hand_layer import HandParams
 from render.parameter_files import read_parameter_files
 from util.errors import UserError
 from util.joints import JOINT_SETS, JointSet
+from util.reading import inside
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; right and bottom are one past the last."""
@@ -63,6 +64,8 @@ class Listing:
     """Reason -> number of frames that the data set's own files leave out."""
     notices: tuple[str, ...] = ()
     """What a user should know: files that are absent and what is done instead, one sentence each."""
+    follow_links: bool = False
+    """Whether links may lead to images outside the root."""
     rules: tuple[Path, ...] = ()
     """Source files that decide how an image is read; prepared frames are made anew when they change."""
 
@@ -77,6 +80,20 @@ class Listing:
     def path(self, index: int) -> Path:
         """Image file of a frame."""
         return self.root / self.files[index]
+
+    def depth(self, index: int) -> np.ndarray:
+        """Image of a frame, as `read` gives it.
+
+        Raises:
+            UserError: it is missing or damaged, or a link leads out of the root.
+        """
+        path = self.path(index)
+        if not (self.follow_links or inside(self.root, path)):
+            raise UserError(
+                f"{path} lies outside {self.root}, by a link: put the files themselves there, or add "
+                "--data.follow-links."
+            )
+        return self.read(path)
 
     def part(self, indices: Sequence[int]) -> "Listing":
         """Frames `indices` alone, in the given order."""

@@ -20,6 +20,8 @@ SEED_AREA_MM2 = 600.0
 """Surface nearer than the blob's front: less than this is flying pixels."""
 HAND_AREA_MM2 = 1500.0
 """The least that a hand shows."""
+WALL_MM2 = 1e6
+"""A surface that shows more is a wall: persons show less."""
 SLAB_MM = 300.0
 """Depth behind the front that can still be hand or wrist."""
 HAND_DEPTH_MM = 120.0
@@ -48,6 +50,8 @@ FAR_FROM_ARM = 0.06
 """What a millimetre away from the arm's contact is worth in thickness, when the palm is looked for."""
 PIXEL_MM = 1.8
 """Finer pixels than this are skipped while looking."""
+READINGS = 20_000
+"""So many of a frame's pixels are enough to know how far away it is."""
 SLICE_MM = 5.0
 """Thickness of the slices across the arm's axis."""
 
@@ -75,14 +79,41 @@ def points_mm(depth_mm: np.ndarray, camera: Intrinsics, origin: tuple[int, int] 
 
 def nearest_blob(depth_mm: np.ndarray, focal: float) -> np.ndarray:
     """(h, w) bool: the nearest connected surface that is large enough for a hand (else the largest one)."""
-    valid = depth_mm > 0
+    found = np.zeros(depth_mm.shape, bool)
+    front = _front(depth_mm, focal)
+    if front is None:
+        return found
+    slab = (depth_mm > 0) & (depth_mm < front + SLAB_MM)
+    box = box_of(slab)  # mostly a small part of the frame
+    found[box] = _blob_in(depth_mm[box], slab[box], focal)
+    return found
+
+
+def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask that is not empty, and `margin` more on each side where there are."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = max(int(rows[0]) - margin, 0), max(int(columns[0]) - margin, 0)
+    return np.s_[top : int(rows[-1]) + 1 + margin, left : int(columns[-1]) + 1 + margin]
+
+
+def _front(depth_mm: np.ndarray, focal: float) -> float | None:
+    """Depth that so much surface is nearer than as a blob's front takes; None where nothing was read."""
+    readings = depth_mm[depth_mm > 0]
+    if not len(readings):
+        return None
+    # the nearest readings alone are sorted: of a whole frame that took most of the search
+    nearest = readings[readings < float(readings.min()) + SLAB_MM]
+    for some in (nearest, readings):
+        ordered = np.sort(some)
+        area = np.cumsum((ordered / focal) ** 2)
+        if area[-1] >= SEED_AREA_MM2:
+            return float(ordered[int(np.searchsorted(area, SEED_AREA_MM2))])
+    return float(ordered[-1])
+
+
+def _blob_in(depth_mm: np.ndarray, slab: np.ndarray, focal: float) -> np.ndarray:
+    """(h, w) bool: the nearest connected surface of a hand's size among the pixels of a slab."""
     empty = np.zeros(depth_mm.shape, bool)
-    if not valid.any():
-        return empty
-    nearest_first = np.sort(depth_mm[valid])
-    area = np.cumsum((nearest_first / focal) ** 2)
-    front = nearest_first[min(int(np.searchsorted(area, SEED_AREA_MM2)), len(area) - 1)]
-    slab = valid & (depth_mm < front + SLAB_MM)
     whole = slab.copy()
     far = np.where(slab, depth_mm, 0)
     for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
@@ -133,21 +164,21 @@ def locate_hand(
         cube_mm: edge of the cube that the hand is looked for in.
 
     Returns:
-        The hand, or None when the part holds no reading. Its mask is confined to the cube around its centre.
+        The hand, or None when the part holds no reading or nothing before a wall. Its mask is confined to the cube
+        around its centre.
     """
     full = np.asarray(depth_mm, np.float32)
     focal = float(np.sqrt(camera[0] * camera[1]))
     if not full.any():
         return None
-    step = max(int(PIXEL_MM * focal / float(np.median(full[full > 0]))), 1)
+    step = max(int(PIXEL_MM * focal / _middle(full)), 1)
     depth = np.ascontiguousarray(full[::step, ::step])
     blob = nearest_blob(depth, focal / step)
-    if not blob.any():
+    if not blob.any() or float((depth[blob] ** 2).sum()) * (step / focal) ** 2 > WALL_MM2:
         return None
     # the blob's own box, one pixel wider: past an edge of the array there is then nothing but the part's own border
-    rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))
-    top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
-    kept = np.s_[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2]
+    kept = box_of(blob, margin=1)
+    top, left = kept[0].start, kept[1].start
     border = np.ones(depth.shape, bool)
     border[1:-1, 1:-1] = False
     pixel_mm = float(np.median(depth[blob])) * step / focal
@@ -156,14 +187,23 @@ def locate_hand(
     thickness = edge * (depth[kept] * step / focal)
     points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
     centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
-    found = np.zeros(depth.shape, bool)
-    found[kept] = hand
-    height, width = full.shape
-    observed, looked_at = (
-        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (found, depth)
+    observed = np.zeros(full.shape, bool)
+    there = np.s_[top * step : kept[0].stop * step, left * step : kept[1].stop * step]
+    seen = full[there]
+    height, width = seen.shape
+    found, looked_at = (
+        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (hand, depth[kept])
     )
-    observed = observed & (full > 0) & (np.abs(full - looked_at) < JUMP_MM)
+    observed[there] = found.astype(bool) & (seen > 0) & (np.abs(seen - looked_at) < JUMP_MM)
     return LocatedHand((float(centre[0]), float(centre[1]), float(centre[2])), observed, cut)
+
+
+def _middle(depth_mm: np.ndarray) -> float:
+    """The median reading, from some of a large image; there is at least one."""
+    stride = max(int(np.sqrt(depth_mm.size / READINGS)), 1)
+    some = depth_mm[::stride, ::stride]
+    some = some if some.any() else depth_mm
+    return float(np.median(some[some > 0]))
 
 
 def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:

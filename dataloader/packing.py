@@ -14,13 +14,15 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from dataloader.patch import StoredFrame
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import PART
+from util.joints import JOINT_SETS
+from util.reading import open_plain, readable
 
 PER_FRAME = (
     *("starts", "shapes", "bases_mm", "units_mm", "origins", "cameras", "centres_mm", "cubes_mm", "names"),
@@ -30,6 +32,10 @@ PER_FRAME = (
 PIXELS, BITS, FRAMES = "pixels.u16", "observed.bits", "frames.npz"
 STARTING = 60.0
 """Seconds after which a folder that nobody has locked is nobody's."""
+MOST_BYTES = 1 << 33
+"""Of what belongs to single frames: a surface a frame, and a million frames."""
+MOST_EDGE, MOST_SIZE = 1 << 15, 1 << 12
+"""Longest edges of a patch and of a crop."""
 ALIGNED = 8
 """Patches start at multiples of this, so that each one's mask starts with a whole byte."""
 
@@ -91,24 +97,53 @@ def load_packed(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: a file is missing, damaged or something else.
     """
+    remedy = "delete it and it is made anew"
     try:
-        with np.load(folder / FRAMES, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {name: file[name] for name in file.files}
+        arrays: dict[str, Any] = dict(read_npz(folder / FRAMES, remedy, most=MOST_BYTES))
+        pixels, bits = (_mapped(folder / name, kind, remedy) for name, kind in ((PIXELS, np.uint16), (BITS, np.uint8)))
         reasons, counts = arrays.pop("reasons"), arrays.pop("counts")
         rest: dict[str, Any] = {name: int(arrays.pop(name)) for name in ("size", "mirrored_width")}
         rest["joint_set"] = str(arrays.pop("joint_set"))
-        pixels = np.memmap(folder / PIXELS, np.uint16, "r")
-        masked = (folder / BITS).stat().st_size > 0
-        bits = np.memmap(folder / BITS, np.uint8, "r") if masked else None
-        ends = arrays["starts"] + arrays["shapes"].prod(axis=1)
-        if ends.max(initial=0) > len(pixels) or (bits is not None and len(bits) * ALIGNED < len(pixels)):
-            raise ValueError("shorter than its frames")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{folder} holds no whole set of prepared frames ({error}): delete it and it is made anew."
-        ) from error
-    dropped = tuple((str(reason), int(count)) for reason, count in zip(reasons, counts, strict=True))
-    return {"pixels": pixels, "observed_bits": bits, **arrays, **rest, "dropped": dropped}
+        dropped = tuple((str(reason), int(count)) for reason, count in zip(reasons, counts, strict=True))
+        _check_frames(arrays, pixels, bits)
+        if rest["joint_set"] not in JOINT_SETS or not 0 < rest["size"] <= MOST_SIZE or rest["mirrored_width"] < 0:
+            raise ValueError("its settings are none")
+    except (UserError, ValueError, KeyError, TypeError, OverflowError) as error:
+        reason = str(error).removesuffix(f": {remedy}.")
+        raise UserError(f"{folder} holds no whole set of prepared frames ({readable(reason)}): {remedy}.") from error
+    return {"pixels": pixels, "observed_bits": bits if len(bits) else None, **arrays, **rest, "dropped": dropped}
+
+
+def _mapped(path: Path, kind: type, remedy: str) -> np.ndarray:
+    """Numbers of a file, mapped for reading; an empty array of an empty file."""
+    with open_plain(path, remedy) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size % np.dtype(kind).itemsize:
+            raise UserError(f"{path} ends within a pixel: {remedy}.")
+        return np.memmap(path, kind, "r") if size else np.zeros(0, kind)  # by its name: the store looks after it
+
+
+def _check_frames(arrays: dict[str, np.ndarray], pixels: np.ndarray, bits: np.ndarray) -> None:
+    """Raise ValueError or KeyError where per-frame arrays are not those of a store with these pixels and masks."""
+    n = len(arrays["names"])
+    for name, (kind, shape) in _KINDS.items():
+        if arrays[name].shape != (n, *shape) or arrays[name].dtype != kind:
+            raise ValueError(f"{name} has shape {arrays[name].shape} and type {arrays[name].dtype}")
+    if unknown := arrays.keys() - set(PER_FRAME):
+        raise ValueError(f"it holds {min(unknown)} besides")
+    for name in ("joints_mm", "vertices_mm"):
+        if name in arrays and (arrays[name].shape[0::2] != (n, 3) or arrays[name].dtype != np.float32):
+            raise ValueError(f"{name} has shape {arrays[name].shape}")
+    numbers = [arrays[name] for name in ("bases_mm", "units_mm", "cameras", "centres_mm", "cubes_mm")]
+    if not all(np.isfinite(part).all() for part in numbers) or (arrays["cubes_mm"] <= 0).any():
+        raise ValueError("a frame's numbers are not finite, or its cube is none")
+    if (arrays["centres_mm"][:, 2] <= 0).any() or (arrays["cameras"][:, :2] == 0).any():
+        raise ValueError("a hand is not before its camera")
+    starts, shapes = arrays["starts"], arrays["shapes"]
+    if (starts < 0).any() or (starts % ALIGNED).any() or (shapes < 0).any() or (shapes > MOST_EDGE).any():
+        raise ValueError("a frame has no place")
+    if (starts > len(pixels) - shapes.prod(axis=1)).any() or 0 < len(bits) * ALIGNED < len(pixels):
+        raise ValueError("shorter than its frames")
 
 
 def _lock(descriptor: int) -> bool:

@@ -31,12 +31,16 @@ from dataloader.locate import locate_hand
 from dataloader.packing import save_packed
 from dataloader.patch import StoredFrame, Vector, cut_patch
 from dataloader.store import FrameStore
+from dataloader.tables import NEAREST_MM
 from util.errors import UserError
+from util.reading import inside
 
 LOG = logging.getLogger(__name__)
 
 MIN_PIXELS = 600
 """Where nobody labelled the frames: those whose crop shows fewer pixels of the hand are left out."""
+KEPT = ".prepared"
+"""Folder of prepared frames in the data set's own."""
 CHUNK = 64
 """Frames a process prepares at a time."""
 FEW_FRAMES = 512
@@ -55,6 +59,10 @@ def prepare(listing: Listing, config: DataConfig, size: int = 128) -> FrameStore
         UserError: an image is missing or damaged, a labelled frame shows nothing inside its cube (unless
             `config.drop_empty`), no frame is left, or the disk is full.
     """
+    if config.keep and config.cache is None and not (config.follow_links or _own(listing)):
+        raise UserError(
+            f"{listing.root / KEPT} is a link that leads out of the data set: name its folder as --data.cache DIR."
+        )
     for notice in listing.notices:
         LOG.warning("%s", notice)
     folder = prepared_folder(listing, config, size) if config.keep else None
@@ -97,7 +105,7 @@ def prepared_folder(listing: Listing, config: DataConfig, size: int = 128) -> Pa
         state.update(rule.read_bytes())
     for index in range(len(listing)):
         state.update(_stamp(listing.path(index)))
-    folder = config.cache or listing.root / ".prepared"
+    folder = config.cache or listing.root / KEPT
     return folder / f"{listing.data_set}-{listing.split}-{settings}-{state.hexdigest()[:12]}"
 
 
@@ -116,11 +124,13 @@ def prepare_frame(listing: Listing, index: int, least_pixels: int, size: int) ->
     Raises:
         UserError: the image is missing or damaged.
     """
-    depth = listing.read(listing.path(index))
+    depth = listing.depth(index)
     x, y, z = (float(edge) for edge in listing.cubes_mm[index])
     cube = (x, y, z)
     given = None if listing.centres_mm is None else listing.centres_mm[index]
     centre = None if given is None or np.isnan(given).any() else (float(given[0]), float(given[1]), float(given[2]))
+    if centre is not None and centre[2] < NEAREST_MM:
+        raise UserError(f"{listing.path(index)} has a hand whose centre is not before the camera: mend its labels.")
     height, width = depth.shape
     left, top, right, bottom = 0, 0, width, height
     if listing.boxes is not None:
@@ -211,6 +221,11 @@ def _checked(store: FrameStore, listing: Listing) -> FrameStore:
     return store
 
 
+def _own(listing: Listing) -> bool:
+    """Whether prepared frames are kept in the data set's own folder, not where a link in it leads."""
+    return not (listing.root / KEPT).is_symlink() or inside(listing.root, listing.root / KEPT)
+
+
 def _writable(folder: Path) -> bool:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,6 +238,6 @@ def _writable(folder: Path) -> bool:
 def _stamp(path: Path) -> bytes:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return b"missing"  # what reads it says so
     return f"{found.st_size} {found.st_mtime_ns} ".encode()

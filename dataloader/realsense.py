@@ -4,7 +4,6 @@ The sensor says its own intrinsics and its unit of depth. It counts pixels from 
 project from their corners, so half a pixel is added to its principal point.
 """
 
-import importlib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dataloader.camera import Camera
-from dataloader.frame import DepthFrame
+from dataloader.frame import DepthFrame, depth_from
 from dataloader.locate import Intrinsics
-from dataloader.sources import depth_from
 from util.errors import UserError
+from util.optional import optional
 
 SOURCE = "realsense"
 """What the source is called on the command line."""
@@ -71,7 +70,4 @@ def _camera(profile: Any, package: Any) -> tuple[Intrinsics, float]:
 
 
 def _package() -> ModuleType:
-    try:
-        return importlib.import_module("pyrealsense2")
-    except ImportError as error:
-        raise UserError("The source realsense needs a package: pip install pyrealsense2.") from error
+    return optional("pyrealsense2", "The source realsense needs the package pyrealsense2", "pip install pyrealsense2")

@@ -5,13 +5,13 @@
 - A folder is all of these in it and its sub-folders; a pattern (`run/*.png`) is those it matches.
 - `realsense` is a RealSense sensor at this machine (dataloader/realsense.py).
 
-0, negative, NaN and infinite numbers are no reading. Frames are in natural order of their names, which are unique.
+0, negative, NaN, infinite numbers, and those beyond a kilometre, are no reading. Frames
+are in natural order of their names, which are unique.
 """
 
 import glob
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +23,10 @@ import numpy as np
 from dataloader.camera import Camera
 from dataloader.datasets.camera_file import read_camera
 from dataloader.datasets.frames import ENDINGS, find_images, natural_order, read_stored
-from dataloader.frame import DepthFrame
+from dataloader.frame import DepthFrame, depth_from
 from dataloader.locate import Intrinsics
 from dataloader.named_cameras import named_camera, nominal_intrinsics
+from util.arrays import read_npy, read_npz
 from util.errors import UserError
 
 Side = Literal["right", "left"]
@@ -122,43 +123,33 @@ def frames_of(source: str, camera: Intrinsics | str | None = None, unit_m: float
     return StoredFrames(places, optics, side)
 
 
-def depth_from(stored: np.ndarray, unit_mm: float) -> np.ndarray:
-    """(h, w) stored numbers -> mm, 0 = no reading: uint16 as stored where that is the same, otherwise float32."""
-    if stored.dtype == np.uint16 and unit_mm == 1.0:
-        return stored
-    depth = stored.astype(np.float32) * np.float32(unit_mm)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-
-
 def _load(path: Path) -> np.ndarray:
     """(n, h, w) or (h, w) numbers of an .npy or .npz file, as stored.
 
     Raises:
         UserError: it is damaged, or holds no depth, or several arrays of which none has a name of STACK_NAMES.
     """
-    try:
-        if path.suffix.lower() == STACK:
-            with np.load(path, allow_pickle=False) as file:
-                stack = _depth_of({name: file[name] for name in file.files}, path)
-        else:
-            stack = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable array ({error}): write it again, or remove it.") from error
+    remedy = "write it again, as .npy if it is large, or remove it"
+    if path.suffix.lower() == STACK:
+        (stack,) = read_npz(path, remedy, lambda arrays: [_depth_of(arrays, path)]).values()
+    else:
+        stack = read_npy(path, remedy, mapped=True)
     if not _is_depth(stack):
         what = f"{stack.dtype} numbers in {'x'.join(map(str, stack.shape)) or 'no'} places"
         raise UserError(f"{path} holds {what}, not frames of 16-bit or float depth: give it as (n, h, w).")
     return stack
 
 
-def _depth_of(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+def _depth_of(arrays: dict[str, np.ndarray], path: Path) -> str:
+    """The name of the array that is depth."""
     for name in STACK_NAMES:
         if name in arrays:
-            return arrays[name]
+            return name
     fitting = [name for name, array in arrays.items() if _is_depth(array)]
     if len(fitting) != 1:
         listed = ", ".join(arrays) or "nothing"
         raise UserError(f"{path} holds {listed}: call the array of depth frames '{STACK_NAMES[0]}'.")
-    return arrays[fitting[0]]
+    return fitting[0]
 
 
 def _is_depth(array: np.ndarray) -> bool:

@@ -7,6 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from util.errors import UserError
+from util.reading import read_text
+
+NEAREST_MM = 1.0
+"""No hand's centre is nearer to the camera."""
+LARGEST = 1e6
+"""No place or size, in pixels, metres or millimetres, is larger: a kilometre."""
 
 
 def read_lines(path: Path, remedy: str) -> list[tuple[int, str]]:
@@ -19,20 +25,19 @@ def read_lines(path: Path, remedy: str) -> list[tuple[int, str]]:
     Raises:
         UserError: the file is missing or no text.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: {remedy}.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}): {remedy}.") from error
+    text = read_text(path, remedy)
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def numbers(words: list[str], columns: int, where: str, remedy: str, more: bool = False) -> list[float]:
+def numbers(
+    words: list[str], columns: int, where: str, remedy: str, more: bool = False, unread: int = 0
+) -> list[float]:
     """`columns` finite numbers (at least so many with `more`); `where` names file and line in the error.
 
+    The first `unread` may have any size: they are no lengths.
+
     Raises:
-        UserError: a word is no finite number, or there are too few or too many.
+        UserError: a word is no finite number, is larger than `LARGEST`, or there are too few or too many.
     """
     try:
         row = [float(word) for word in words]
@@ -42,16 +47,21 @@ def numbers(words: list[str], columns: int, where: str, remedy: str, more: bool 
         raise UserError(f"{where} has {len(row)} numbers, not {columns}: {remedy}.")
     if not all(map(math.isfinite, row)):
         raise UserError(f"{where} holds a number that is not finite: {remedy}.")
+    if max(map(abs, row[unread:columns]), default=0) > LARGEST:
+        raise UserError(f"{where} holds a number beyond {LARGEST:,.0f}, which is no length: {remedy}.")
     return row
 
 
-def read_table(path: Path, columns: int, remedy: str, more: bool = False) -> np.ndarray:
+def read_table(path: Path, columns: int, remedy: str, more: bool = False, unread: int = 0) -> np.ndarray:
     """(rows, columns) float64 of a file with nothing but numbers; with `more`, further columns are cut off.
+
+    The first `unread` columns may hold numbers of any size.
 
     Raises:
         UserError: the file is missing or a row of it is damaged; the sentence names the line.
     """
-    rows = [numbers(line.split(), columns, f"{path} line {n}", remedy, more) for n, line in read_lines(path, remedy)]
+    lines = read_lines(path, remedy)
+    rows = [numbers(line.split(), columns, f"{path} line {n}", remedy, more, unread) for n, line in lines]
     return np.array([row[:columns] for row in rows], np.float64).reshape(-1, columns)
 
 
@@ -75,7 +85,8 @@ def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | N
     With `chosen`, indices of frames, only theirs are read, (len(chosen), 3): few may be wanted of a large data set.
 
     Raises:
-        UserError: the file is missing or damaged, or has another number of lines than there are frames.
+        UserError: the file is missing or damaged, has another number of lines than there are frames, or a centre
+            that is not before the camera.
     """
     lines = read_lines(path, remedy)
     if len(lines) != frames:
@@ -84,4 +95,7 @@ def read_centres(path: Path, frames: int, remedy: str, chosen: Sequence[int] | N
         [np.nan] * 3 if "invalid" in line else numbers(line.split(), 3, f"{path} line {n}", remedy)
         for n, line in (lines if chosen is None else [lines[i] for i in chosen])
     ]
-    return np.array(rows, np.float64).reshape(-1, 3)
+    centres_mm = np.array(rows, np.float64).reshape(-1, 3)
+    if (centres_mm[:, 2] < NEAREST_MM).any():
+        raise UserError(f"{path} has a centre that is not before the camera: {remedy}.")
+    return centres_mm

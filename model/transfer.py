@@ -7,6 +7,7 @@ pushed towards the cube's back, look the same after the first layer. That single
 (`anchored_to`).
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from dataloader.crop import FOREGROUND_BELOW
 from model.correcting import CorrectingGenerator
 from model.generator import Generator, ResidualGenerator
-from util.checkpoint import fill_module, read_generator
+from util.checkpoint import check_fits, fill_module, read_generator
 from util.published import GeneratorSize
 
 BACKGROUND = 0.95
@@ -64,6 +65,8 @@ def load_generator(path: Path) -> Generator:
     Raises UserError when the file is absent, damaged, or holds anything else.
     """
     checkpoint = read_generator(path)
-    generator = new_generator(checkpoint.generator or GeneratorSize())
+    build = partial(new_generator, checkpoint.generator or GeneratorSize())
+    check_fits(build, checkpoint.state, path)
+    generator = build()
     fill_module(generator, checkpoint.state, path)
     return generator.eval()

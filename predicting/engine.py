@@ -1,6 +1,7 @@
 """What turns crops into hands: the interface, and the engine that runs the network in torch."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from model.folded import folded
 from model.network import DualBranchNetwork, StageOutput
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
-from util.checkpoint import fill_module, read_network
+from util.checkpoint import check_fits, fill_module, read_network
 from util.errors import UserError
 from util.settings import from_plain
 
@@ -137,7 +138,9 @@ def load_network(weights: Path, hand: Path | None = None, stages: int | None = N
         config = replace(config, stages=stages)
         state = {name: tensor for name, tensor in state.items() if not name.startswith(SECOND_STAGE)}
     layer = HandLayer(load_hand_model(hand) if hand is not None else load_hand_model())
-    network = DualBranchNetwork(replace(config, precision="fp32"), layer)
+    build = partial(DualBranchNetwork, replace(config, precision="fp32"), layer)
+    check_fits(build, state, weights)
+    network = build()
     fill_module(network, state, weights)
     return network.eval().requires_grad_(False)
 

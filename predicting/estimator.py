@@ -24,7 +24,9 @@ from predicting.engine import Engine, EngineAnswer, TorchEngine
 from predicting.judge import judge, measure
 from predicting.prediction import HandPrediction, Status, no_hand
 from predicting.sides import right_log_odds, side_confidence
+from predicting.smooth_things import quadric_mm
 from predicting.views import Attempt, Hand, View, crops_of
+from util.ahead import one_ahead
 from util.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +59,15 @@ class Reading:
     def rank(self) -> tuple[bool, float]:
         """The greater, the better it explains the depth."""
         return self.status in FITTING, self.confidence
+
+
+Search = tuple[Attempt, Iterator[Attempt]]
+"""The likeliest place of a view, and the others, each looked for when it is asked for."""
+
+
+def begun(searches: Iterable[Iterator[Attempt]]) -> list[Search]:
+    """Searches with their first place found; those that find nothing are left out."""
+    return [(first, search) for search in searches if (first := next(search, None)) is not None]
 
 
 class HandEstimator:
@@ -126,20 +137,27 @@ class HandEstimator:
         return self.batch([DepthFrame(depth_mm, camera, name)])[0]
 
     def frames(self, frames: Iterable[DepthFrame], batch: int = 16) -> Iterator[HandPrediction]:
-        """The hands of many frames, one answer a frame in their order; `batch` frames are read together."""
+        """The hands of many frames, one answer a frame in their order; `batch` frames are read together.
+
+        Frames are taken, and hands looked for in them, in a thread of its own, one batch ahead.
+        """
         source = iter(frames)
-        while some := list(islice(source, batch)):
-            yield from self.batch(some)
+        batches = iter(lambda: list(islice(source, batch)), [])
+        for some, searches in one_ahead((some, self.search(some)) for some in batches):
+            yield from self.answers(some, searches)
 
     def batch(self, frames: Sequence[DepthFrame]) -> list[HandPrediction]:
         """The hands of a few frames, all read together."""
-        attempts = [
-            attempt
-            for k, frame in enumerate(frames)
-            for side in self.sides
-            for attempt in self.places(k, View.of(frame, side))
-        ]
-        best = self.read_best(attempts)
+        return self.answers(frames, self.search(frames))
+
+    def search(self, frames: Sequence[DepthFrame]) -> list[Search]:
+        """A search in each frame for each side, where there is anything to be read."""
+        views = [(k, View.of(frame, side)) for k, frame in enumerate(frames) for side in self.sides]
+        return begun(self.places(k, view) for k, view in views)
+
+    def answers(self, frames: Sequence[DepthFrame], searches: Sequence[Search]) -> list[HandPrediction]:
+        """The hands of frames in which hands were looked for, all read together."""
+        best = self.read_best(searches)
         both = [best[k] for k in range(len(frames))]
         chosen = [chosen_side(sides, odds) for sides, odds in zip(both, self.side_odds(both), strict=True)]
         readings = self.refined([reading for reading, _ in chosen])
@@ -148,22 +166,21 @@ class HandEstimator:
             for frame, reading, (_, sure) in zip(frames, readings, chosen, strict=True)
         ]
 
-    def places(self, frame: int, view: View) -> list[Attempt]:
-        """Places of a view that may be a hand, likeliest first."""
+    def places(self, frame: int, view: View) -> Iterator[Attempt]:
+        """Places of a view that may be a hand, likeliest first; each is looked for when it is asked for."""
         found = find_hands(view.depth_mm, view.camera, self.cube_mm, self.candidates)
-        return [Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found]
+        return (Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found)
 
-    def read_best(self, attempts: Sequence[Attempt]) -> dict[int, dict[Hand, Reading]]:
-        """The best reading of each frame and side: its first place's where a hand fits there, else any place's."""
-        waiting: dict[tuple[int, Hand], list[Attempt]] = defaultdict(list)
-        for attempt in attempts:
-            waiting[attempt.frame, attempt.view.side].append(attempt)
+    def read_best(self, searches: Sequence[Search]) -> dict[int, dict[Hand, Reading]]:
+        """The best reading of each frame and side: its first place's where a hand fits there, else any place's.
+
+        What comes after a search's first place is looked for only in frames where no hand fits.
+        """
         best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
-        first = [places[0] for places in waiting.values()]
-        self._keep(best, self.read(first))
+        self._keep(best, self.read([first for first, _ in searches]))
         unsolved = {frame for frame, of_side in best.items() if all(r.status not in FITTING for r in of_side.values())}
         self._keep(
-            best, self.read([a for (frame, _), places in waiting.items() if frame in unsolved for a in places[1:]])
+            best, self.read([place for first, others in searches if first.frame in unsolved for place in others])
         )
         return best
 
@@ -188,6 +205,9 @@ class HandEstimator:
             crop, observed = crops_of(attempts, self.cube_mm)
             answer = self.engine(crop)
         measures = measure(crop, *answer, observed, self.faces)
+        for attempt, found in zip(attempts, measures, strict=True):
+            smooth_mm = quadric_mm(attempt.view.depth_mm, attempt.view.camera, attempt.observed)
+            found |= {} if smooth_mm is None else {"quadric_mm": smooth_mm}
         return [
             Reading(attempt, one, found, *judge(found, attempt.touches_border))
             for attempt, one, found in zip(attempts, _split(answer), measures, strict=True)

@@ -5,7 +5,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from model.network import DualBranchNetwork
 from predicting.engine import Engine, EngineAnswer
 from predicting.exportable import ExportedNetwork
 from predicting.onnx_engine import INPUTS, crop_tensors
-from util.errors import UserError
 from util.files import write_whole
+from util.optional import optional
 
 OPSET = 20
 """Version of ONNX's operators that files are written in."""
@@ -116,11 +115,9 @@ def differences(engine: Engine, other: Engine, crop: HandCrop) -> dict[str, tupl
 
 
 def need(*packages: str) -> None:
-    """Raises UserError when one of these optional packages is not installed."""
-    absent = [name for name in packages if find_spec(name) is None]
-    if absent:
-        names = " and ".join(absent)
-        raise UserError(f"Exporting needs {names}, not installed: python -m pip install -r requirements-optional.txt.")
+    """Raises UserError when one of these optional packages is not installed, or broken."""
+    for name in packages:
+        optional(name, f"Exporting needs {name}", "python -m pip install -r requirements-optional.txt")
 
 
 @contextlib.contextmanager

@@ -21,16 +21,18 @@ POINTS = 512
 OK_CONFIDENCE = 0.3
 """Below it a hand fits poorly: 99 % of the simulated hands that were read rightly reach it (bench/confidence.py)."""
 WEIGHTS = {
-    "constant": -1.934,
-    "surface": 0.426,
-    "coverage": 0.0,
+    "constant": -1.067,
+    "surface": 0.859,
+    "coverage": 0.646,
     "depth": 0.0,
-    "iou": 4.968,
-    "agreement": 3.927,
+    "iou": 2.555,
+    "agreement": 3.711,
 }
 """Of the evidence for a hand, in the logarithm of the odds: fitted to simulated frames by bench/confidence.py."""
 FAR_SURFACE_MM = 15.0
 """A hand that is so far from its points, on average, does not fit, however sure its reading is."""
+SMOOTH_MM = 1.5
+"""A thing of round outline whose points are closer to a quadric, such as a ball's, is no hand."""
 LEAST_WINDOW_PX = 40.0
 """A cube that fills fewer pixels of the sensor is too far away to tell fingers."""
 
@@ -57,7 +59,8 @@ def measure(
         observed: samples on the hand itself, fixed before any prediction.
         faces: triangles of the hand; those with corners that are not among the vertices are left out.
     """
-    faces = faces[(faces < vertices_mm.shape[1]).all(1)]  # 778 vertices are without the middle of the wrist
+    if (outside := (faces >= vertices_mm.shape[1]).any(1)).any():  # 778 vertices are without the middle of the wrist
+        faces = faces[~outside]  # else the very same tensor: what is prepared for a surface is found again by it
     hand = observed & crop.foreground
     half_mm = crop.cube_mm[:, 2] / 2
     vertices_xyz = crop.xyz_from_mm(vertices_mm)
@@ -109,15 +112,17 @@ def probability(measures: dict[str, float], weights: dict[str, float] = WEIGHTS)
 def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Status, float]:
     """Status and confidence (0 to 1) of one fitted hand.
 
-    The confidence is `probability`.
+    The confidence is `probability`, or half of what an ok hand has at least where it is a smooth, round thing.
 
     Args:
-        measures: of `measure`.
+        measures: of `measure`; quadric_mm of predicting/smooth_things.py, where it was measured.
         touches_border: whether the frame's border cuts the observed hand.
     """
     if not complete(measures):
         return "no hand", 0.0
     confidence = probability(measures)
+    if measures.get("quadric_mm", math.inf) < SMOOTH_MM:
+        return "poor fit", min(confidence, OK_CONFIDENCE / 2)
     if measures["window_px"] < LEAST_WINDOW_PX:
         return "too far", confidence
     if confidence < OK_CONFIDENCE or measures["surface_mm"] > FAR_SURFACE_MM:

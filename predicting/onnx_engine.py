@@ -1,6 +1,5 @@
 """The engine that runs an exported network in ONNX Runtime: `python export.py` writes the file that it takes."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from dataloader.crop import HandCrop
 from predicting.engine import EngineAnswer
 from render.hand_model import load_hand_model
 from util.errors import UserError
+from util.optional import optional
 
 INPUTS = ("depth", "focal", "principal", "centre_mm", "cube_mm", "crop_from_image")
 """What an exported network takes: the fields of a crop and of its camera, float32."""
@@ -31,12 +31,9 @@ class OnnxEngine:
         Raises:
             UserError: onnxruntime is not installed; the file is absent, damaged, or no exported network.
         """
-        if find_spec("onnxruntime") is None:
-            raise UserError(f"{file} needs onnxruntime, which is not installed: python -m pip install onnxruntime.")
+        onnxruntime = optional("onnxruntime", f"{file} needs onnxruntime", "python -m pip install onnxruntime")
         if not file.is_file():
             raise UserError(f"{file} does not exist: write it with python export.py --out {file}.")
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3

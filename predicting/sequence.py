@@ -10,7 +10,7 @@ import numpy as np
 
 from dataloader.find_hands import find_hands
 from dataloader.frame import DepthFrame
-from predicting.estimator import FITTING, HandEstimator, Reading, chosen_side
+from predicting.estimator import FITTING, HandEstimator, Reading, begun, chosen_side
 from predicting.prediction import HandPrediction
 from predicting.sides import LIMIT
 from predicting.smoothing import OneEuro, SteadyShape
@@ -59,9 +59,9 @@ class HandSequence:
         readings: dict[Hand, Reading] = {}
         if self._centre_mm is not None:
             followed = [attempt for view in views if (attempt := self._follow(view, self._centre_mm)) is not None]
-            readings = estimator.read_best(followed)[0]
+            readings = estimator.read_best([(place, iter(())) for place in followed])[0]
         if not any(reading.status in FITTING for reading in readings.values()):
-            found = estimator.read_best([place for view in views for place in estimator.places(0, view)])[0]
+            found = estimator.read_best(begun(estimator.places(0, view) for view in views))[0]
             for side, new in found.items():
                 if side not in readings or new.rank > readings[side].rank:
                     readings[side] = new
@@ -92,7 +92,7 @@ class HandSequence:
             return None
         part = view.depth_mm[top:bottom, left:right]
         part = np.where(np.abs(part - centre[2]) < reach, part, np.float32(0))
-        places = find_hands(part, (fx, fy, cx - left, cy - top), estimator.cube_mm, estimator.candidates)
+        places = list(find_hands(part, (fx, fy, cx - left, cy - top), estimator.cube_mm, estimator.candidates))
         if not places:
             return None
         nearest = min(places, key=lambda place: float(np.linalg.norm(np.array(place.centre_mm) - centre)))

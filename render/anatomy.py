@@ -73,8 +73,8 @@ class Anatomy:
 
     def rotations(self, angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 15 3 3"]:
         """Joint rotations, world-aligned at rest, that bring the rest pose to these angles (radians)."""
-        wanted = _turn(angles)
-        at_rest = _turn(self.rest)
+        wanted = turn(angles)
+        at_rest = turn(self.rest)
         return self.frames @ wanted @ at_rest.mT @ self.frames.mT
 
     def keypoints(
@@ -114,6 +114,26 @@ def clamp_to_limits(angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*bat
     out = angles.clone()
     out[..., :12:3, SPREAD] = base[..., SPREAD].clamp(low, high)
     return out
+
+
+def turn(angles: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation in a joint's own frame: twist about forward, then flexion (forward to palm side), then spread."""
+    (cf, cs, ct), (sf, ss, st) = angles.cos().unbind(-1), angles.sin().unbind(-1)
+    # Columns of Rz(spread) Ry(flexion) Rx(twist) with axes x forward, y thumb side, z back.
+    entries = [
+        cs * cf, cs * sf * st - ss * ct, cs * sf * ct + ss * st,
+        ss * cf, ss * sf * st + cs * ct, ss * sf * ct - cs * st,
+        -sf, cf * st, cf * ct,
+    ]  # fmt: skip
+    return torch.stack(entries, -1).unflatten(-1, (3, 3))
+
+
+def turn_axes(angles: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rows: the axes about which flexion, spread and twist turn what hangs from the joint, in the joint's own frame."""
+    cs, ss = angles[..., SPREAD].cos(), angles[..., SPREAD].sin()
+    cf, sf = angles[..., FLEXION].cos(), angles[..., FLEXION].sin()
+    zero, one = torch.zeros_like(cs), torch.ones_like(cs)
+    return torch.stack([-ss, cs, zero, zero, zero, one, cs * cf, ss * cf, -sf], -1).unflatten(-1, (3, 3))
 
 
 def _keypoints(layer: HandLayer, vertices: Tensor) -> Tensor:
@@ -156,15 +176,3 @@ def _frames(points: Tensor) -> tuple[Tensor, Tensor]:
             rest.append(torch.stack([-torch.asin(outward), spread, torch.zeros_like(along)]))
         frames += joint_frames
     return torch.stack(frames), torch.stack(rest)
-
-
-def _turn(angles: Tensor) -> Tensor:
-    """Rotation in a joint's own frame: twist about forward, then flexion (forward to palm side), then spread."""
-    (cf, cs, ct), (sf, ss, st) = angles.cos().unbind(-1), angles.sin().unbind(-1)
-    # Columns of Rz(spread) Ry(flexion) Rx(twist) with axes x forward, y thumb side, z back.
-    entries = [
-        cs * cf, cs * sf * st - ss * ct, cs * sf * ct + ss * st,
-        ss * cf, ss * sf * st + cs * ct, ss * sf * ct - cs * st,
-        -sf, cf * st, cf * ct,
-    ]  # fmt: skip
-    return torch.stack(entries, -1).unflatten(-1, (3, 3))

@@ -4,6 +4,7 @@ MANO's pickle holds chumpy objects. chumpy itself is never imported: an unpickle
 few array types in it and refuses everything else, so a pickle that would run code is an error, not a danger.
 """
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,17 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from util.arrays import read_npz
 from util.errors import UserError
+from util.reading import is_plain, read_plain, readable
 
 OPEN_HAND = Path(__file__).resolve().parent.parent / "MANO" / "open_hand_right.npz"
 MANO_ADDRESS = "https://mano.is.tue.mpg.de"
+LARGEST = 2.0**33
+"""Of numbers in a hand model: the wrist's parent is stored as 2^32 - 1, all others are small."""
+MOST_BYTES = 1 << 28
+"""Of a hand model's file; MANO's has 4 MB."""
+MOST_FACES = 1 << 14
 N_VERTICES = 778
 N_JOINTS = 16
 
@@ -64,13 +72,40 @@ class _ChumpySelect(_ChumpyArray):
         return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
 
 
+class _Sparse:
+    """Stands in for scipy's csc_matrix, which trusts indices that lead outside it."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        rows, columns = (int(edge) for edge in self.state["_shape" if "_shape" in self.state else "shape"])
+        if not (0 <= rows <= N_VERTICES and 0 <= columns <= N_VERTICES):
+            raise pickle.UnpicklingError(f"a sparse array of {rows} x {columns}")
+        parts = tuple(np.asarray(self.state[name]) for name in ("data", "indices", "indptr"))
+        matrix = scipy.sparse.csc_matrix(parts, shape=(rows, columns))
+        matrix.check_format(full_check=True)
+        return matrix.toarray()
+
+
 def _plain(value: Any) -> Any:
-    return value.array() if isinstance(value, _ChumpyArray) else value
+    return value.array() if isinstance(value, (_ChumpyArray, _Sparse)) else value
+
+
+_NDARRAY = "ndarray"
+"""Stands in for numpy's class: only ever an argument, never called."""
+
+
+def _empty_array(cls: Any, shape: Any, code: Any) -> np.ndarray:
+    """numpy's `_reconstruct`: an array that its state fills; one that asks for memory by itself is refused."""
+    if cls is not _NDARRAY or shape != (0,) or code not in (b"b", "b"):
+        raise pickle.UnpicklingError("only an empty array may be begun")
+    return np.empty(0, np.int8)
 
 
 def _reconstruct(cls: type, base: type, state: Any) -> Any:
     """`copyreg._reconstructor`, which the oldest pickles make objects with, for array types alone."""
-    if cls not in (_ChumpyArray, _ChumpySelect, scipy.sparse.csc_matrix) or base is not object or state is not None:
+    if cls not in (_ChumpyArray, _ChumpySelect, _Sparse) or base is not object or state is not None:
         raise pickle.UnpicklingError("only arrays may be reconstructed")
     return cls.__new__(cls)
 
@@ -83,14 +118,14 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
     ("numpy.core.multiarray", "scalar"): np._core.multiarray.scalar,  # type: ignore[attr-defined]
     ("numpy._core.multiarray", "scalar"): np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    ("scipy.sparse.csc", "csc_matrix"): scipy.sparse.csc_matrix,
-    ("scipy.sparse._csc", "csc_matrix"): scipy.sparse.csc_matrix,
+    ("scipy.sparse.csc", "csc_matrix"): _Sparse,
+    ("scipy.sparse._csc", "csc_matrix"): _Sparse,
     ("chumpy.ch", "Ch"): _ChumpyArray,
     ("chumpy.reordering", "Select"): _ChumpySelect,
     ("copy_reg", "_reconstructor"): _reconstruct,
@@ -103,8 +138,18 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _HandUnpickler(pickle.Unpickler):
-    """Knows the array types of MANO's file and refuses everything else."""
+class _HandUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Knows the array types of MANO's file and refuses everything else.
+
+    It is the one in Python: that in C takes as much memory as a damaged number asks for. Byte arrays and buffers
+    outside the file, which no hand model has, do so in this one, and are left out.
+    """
+
+    dispatch = {  # noqa: RUF012  (as the class it stands in for has it)
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
+        if code not in {opcode[0] for opcode in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)}
+    }
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
@@ -114,22 +159,14 @@ class _HandUnpickler(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        try:
-            data = _HandUnpickler(file, encoding="latin1").load()
-            if not isinstance(data, dict):
-                raise pickle.UnpicklingError("it does not hold a dictionary")
-            return {key: _plain(value) for key, value in data.items()}
-        except Exception as error:  # a damaged pickle raises nearly anything
-            raise UserError(f"{path} is not a MANO pickle ({error}): take a fresh MANO_RIGHT.pkl.") from None
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
+    content = read_plain(path, "take a fresh MANO_RIGHT.pkl", MOST_BYTES)
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return {key: data[key] for key in data.files}
-    except Exception as error:  # zip, npy header and pickle errors are all the same to a user
-        raise UserError(f"{path} cannot be read as a hand model ({error}): take a fresh copy.") from None
+        data = _HandUnpickler(io.BytesIO(content), encoding="latin1").load()
+        if not isinstance(data, dict):
+            raise pickle.UnpicklingError("it does not hold a dictionary")
+        return {key: _plain(value) for key, value in data.items()}
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise UserError(f"{path} is not a MANO pickle ({readable(error)}): take a fresh MANO_RIGHT.pkl.") from error
 
 
 def load_hand_model(path: Path | None = None) -> HandModel:
@@ -139,15 +176,17 @@ def load_hand_model(path: Path | None = None) -> HandModel:
     Raises UserError when the file is missing, damaged, or an array is absent, mis-shaped or not finite.
     """
     path = OPEN_HAND if path is None else Path(path)
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(
             f"{path} does not exist: register at {MANO_ADDRESS}, accept the licence, download the models and put "
             f"MANO_RIGHT.pkl into the folder MANO/, or leave the hand model unset to use the open hand."
         )
-    data = _read_pickle(path) if path.suffix == ".pkl" else _read_npz(path)
-    data.setdefault("faces", data.get("f"))
+    data = _read_pickle(path) if path.suffix == ".pkl" else dict(read_npz(path, "take a fresh copy of the hand model"))
+    if "f" in data:
+        data.setdefault("faces", data["f"])
     if data.get("parents") is None and data.get("kintree_table") is not None:
-        data["parents"] = np.asarray(data["kintree_table"])[0]
+        table = np.asarray(data["kintree_table"])
+        data["parents"] = table[0] if table.ndim == 2 and len(table) else table
     data.setdefault("hands_components", np.eye(45))
     data.setdefault("hands_mean", np.zeros(45))
     data.setdefault("tip_vertex_ids", np.array([333, 444, 672, 555, 744]))
@@ -167,7 +206,7 @@ def load_hand_model(path: Path | None = None) -> HandModel:
     arrays = {name: _checked(path, name, data.get(name), shape) for name, shape in shapes.items()}
     for name in ("faces", "tip_vertex_ids"):
         ids = arrays[name] = arrays[name].astype(np.int64)
-        if ids.min() < 0 or ids.max() >= N_VERTICES:
+        if not 0 < ids.size <= 3 * MOST_FACES or ids.min() < 0 or ids.max() >= N_VERTICES:
             raise UserError(f"{path}: '{name}' names vertices outside 0-{N_VERTICES - 1}; take a fresh copy.")
     parents = arrays["parents"].astype(np.int64)
     parents[0] = -1  # MANO stores the wrist's as 2^32 - 1
@@ -190,14 +229,14 @@ def load_hand_model(path: Path | None = None) -> HandModel:
 def _checked(path: Path, name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     if value is None:
         raise UserError(f"{path} has no array '{name}': it is not a hand model in MANO's layout.")
-    if scipy.sparse.issparse(value):
-        value = value.toarray()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiuO":
+        raise UserError(f"{path}: '{name}' is not a numeric array; take a fresh copy.")
+    if value.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, value.shape, strict=True)):
+        raise UserError(f"{path}: '{name}' has shape {value.shape}, expected {shape}; is this a hand of 778 vertices?")
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{path}: '{name}' is not a numeric array; take a fresh copy.") from None
-    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
-        raise UserError(f"{path}: '{name}' has shape {array.shape}, expected {shape}; is this a hand of 778 vertices?")
-    if not np.isfinite(array).all():
-        raise UserError(f"{path}: '{name}' holds values that are not finite; take a fresh copy.")
+    if not (np.abs(array) <= LARGEST).all():
+        raise UserError(f"{path}: '{name}' holds values that are not finite, or of no hand; take a fresh copy.")
     return array

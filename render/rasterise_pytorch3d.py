@@ -4,13 +4,11 @@ Written against the documented interface of `pytorch3d.renderer.mesh.rasterize_m
 (https://pytorch3d.readthedocs.io) and its coordinates (https://pytorch3d.org/docs/cameras).
 """
 
-import importlib
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from util.errors import UserError
+from util.optional import optional
 
 
 def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> Int[Tensor, "b h w"]:
@@ -24,15 +22,11 @@ def front_faces(corners: Float[Tensor, "b f 3 3"], height: int, width: int) -> I
     Raises:
         UserError: if pytorch3d or its compiled part `pytorch3d._C` is absent.
     """
-    try:
-        # A wheel for another torch imports well, and fails here.
-        importlib.import_module("pytorch3d._C")
-        rasterize_meshes = importlib.import_module("pytorch3d.renderer.mesh.rasterize_meshes").rasterize_meshes
-        meshes_type = importlib.import_module("pytorch3d.structures").Meshes
-    except ImportError as error:
-        raise UserError(
-            f"The pytorch3d back end needs pytorch3d, compiled for this torch ({error}): install it, or use 'warp'."
-        ) from error
+    # A wheel for another torch imports well, and fails at its compiled part.
+    names = ("_C", "renderer.mesh.rasterize_meshes", "structures")
+    need, remedy = "The pytorch3d back end needs pytorch3d, compiled for this torch", "install it, or use 'warp'"
+    _, rasteriser, structures = (optional(f"pytorch3d.{name}", need, remedy) for name in names)
+    rasterize_meshes, meshes_type = rasteriser.rasterize_meshes, structures.Meshes
     batch, n_faces = corners.shape[:2]
     # Its triangles come from vertices of their own; those left out collapse to a point behind the camera.
     ndc = screen_to_ndc(corners, height, width)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from render.anatomy import FLEXION, SPREAD, Anatomy, clamp_to_limits
+from render.anatomy import FLEXION, SPREAD, Anatomy, clamp_to_limits, turn_axes
 from render.hand_layer import HandLayer
 from render.spheres import N_PALM, HandSpheres
 
@@ -123,11 +123,7 @@ class Untangler:
 
     def _axes(self, angles: Tensor, rotations: Tensor) -> Tensor:
         """World axes about which each joint's flexion, spread and twist turn (rows), root unturned."""
-        cs, ss = angles[..., SPREAD].cos(), angles[..., SPREAD].sin()
-        zero, one = torch.zeros_like(cs), torch.ones_like(cs)
-        cf, sf = angles[..., FLEXION].cos(), angles[..., FLEXION].sin()
-        local = torch.stack([-ss, cs, zero, zero, zero, one, cs * cf, ss * cf, -sf], -1).unflatten(-1, (3, 3))
-        in_parent = local @ self.anatomy.frames.mT
+        in_parent = turn_axes(angles) @ self.anatomy.frames.mT
         parents = rotations.unflatten(1, (5, 3))
         first = parents[:, :, 0]
         turned = torch.stack([torch.eye(3).expand_as(first), first, first @ parents[:, :, 1]], 2)

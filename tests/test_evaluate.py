@@ -282,7 +282,7 @@ def test_a_damaged_npz_is_told(files: dict[str, str], tmp_path: Path) -> None:
         "nan": ({"joints_mm": unknown}, r"frame 2 \(from 0\) holds a number that is not finite"),
         "names": ({"joints_mm": joints, "names": np.array(names[::-1])}, "holds the joints palm, wrist_1"),
         "empty": ({"joints_mm": joints[:0]}, "holds no frames"),
-        "objects": ({"joints_mm": np.array([{}], object)}, "cannot be read as an .npz file"),
+        "objects": ({"joints_mm": np.array([{}], object)}, "cannot be read, it is no readable array"),
     }
     for name, (arrays, sentence) in cases.items():
         np.savez(tmp_path / f"{name}.npz", **arrays)  # type: ignore[arg-type]

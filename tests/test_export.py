@@ -16,7 +16,6 @@ from config import COMPACT, EXPERIMENTS, NetworkConfig
 from dataloader.crop import HandCrop
 from model.folded import folded
 from model.network import DualBranchNetwork
-from predicting import export_onnx, onnx_engine
 from predicting.engine import SHIPPED, TorchEngine, answer_of, load_network
 from predicting.export_onnx import differences
 from predicting.exportable import ExportedNetwork, drawn_inverse
@@ -163,9 +162,8 @@ def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         absent.write_bytes(b"nothing of this kind")
         with pytest.raises(UserError, match="no ONNX file"):
             OnnxEngine(absent)
-    monkeypatch.setattr(onnx_engine, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="not installed"):
         OnnxEngine(absent)
-    monkeypatch.setattr(export_onnx, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"requirements-optional\.txt"):
         export.main(["--out", str(tmp_path / "hand.onnx")])

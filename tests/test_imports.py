@@ -14,10 +14,11 @@ SETTINGS = (
     "config_transfer",
     "config_benchmark",
     "config",
+    "config_gesture",
 )
-ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
 ORDER = SETTINGS + ROOMS
-ENTRIES = ("train_render", "evaluate", "predict", "export", "hubconf")
+ENTRIES = ("train_render", "evaluate", "predict", "fit_hand", "export", "train_gesture", "hubconf")
 MAX_LINES = 400
 
 

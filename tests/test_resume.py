@@ -102,7 +102,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(undisturbed: Calla
 def test_what_differs_is_found(tmp_path: Path) -> None:
     """The comparison itself: one bit, a number, a type, an absent file."""
     one, other = (RunFolder.open(tmp_path / name, SMOKE) for name in ("one", "other"))
-    weights = {"w": torch.ones(3), "v": torch.tensor(float("nan"))}
+    weights = {"w": torch.ones(3), "v": torch.tensor(2.0)}
     for folder in (one, other):
         folder.save_last(weights, {"width": 1}, {"step": 1, "seconds": float(folder is one)})
     assert differences(one.path, other.path) == []

@@ -32,6 +32,7 @@ from training.show import show_outputs
 from training.sources import held_out_split
 from training.teacher import with_discs_cut_out
 from training.translation import Translation
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import write_whole
 from util.joints import MANO21
@@ -142,8 +143,11 @@ def _kept(loop: Loop, frames: FrameStore) -> dict[str, np.ndarray] | None:
     path = loop.folder.path / FITS
     if loop.step == 0 or not path.is_file():
         return None
-    with np.load(path) as kept:
-        fits = {name: kept[name] for name in ("chosen", "joints_mm", "vertices_mm")}
-    if int(fits["chosen"].max()) >= len(frames):
+    names = ("chosen", "joints_mm", "vertices_mm")
+    fits = read_npz(path, "remove the run folder to begin anew", names, most=1 << 33)
+    chosen = fits.get("chosen", np.zeros(0))
+    shapes = [fits[name].shape[::2] for name in names[1:] if name in fits]
+    whole = chosen.dtype.kind == "i" and len(chosen) > 0 and shapes == [(len(chosen), 3)] * 2
+    if not whole or not 0 <= chosen.min() <= chosen.max() < len(frames):
         raise UserError(f"{path} holds hands of other frames: remove the run folder to begin anew.")
     return fits

@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from render.surface_clusters import Clusters
 from training.replicas import Replicas
-from util.checkpoint import fill_module, read_network
+from util.checkpoint import check_fits, fill_module, read_network
 from util.errors import UserError
 from util.processes import is_first, part_at_exit, world
 from util.random_state import seed_all
@@ -79,6 +80,8 @@ def make_network(
             state = {name: tensor for name, tensor in state.items() if not name.startswith(SECOND_STAGE)}
         if is_first():
             sys.stderr.write(f"{checkpoint.about()}\n")
+    if state is not None:
+        check_fits(partial(DualBranchNetwork, config, layer), state, load_model or "")
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")

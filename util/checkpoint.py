@@ -7,20 +7,22 @@ read off their names and shapes. `python -m util.checkpoint convert IN OUT` turn
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from config import NetworkConfig
 from util.errors import UserError
 from util.files import write_json, write_whole
 from util.published import GeneratorSize, generator_shapes, network_shapes, our_name
-from util.recognise import generator_of, kind_of, listed, misfits, network_of
+from util.reading import is_plain, open_plain, readable
+from util.recognise import MOST_BLOCKS, MOST_FILTERS, generator_of, kind_of, listed, misfits, network_of
 from util.settings import from_plain, to_plain
 from util.torch_file import SUFFIXES, read_published
 
@@ -53,8 +55,11 @@ class Checkpoint:
         try:
             words = dict(self.config[GENERATOR])
             correcting = bool(words.pop("correcting", False))
-            return GeneratorSize(**{key: int(value) for key, value in words.items()}, correcting=correcting)
-        except (AttributeError, TypeError, ValueError):
+            size = GeneratorSize(**{key: int(value) for key, value in words.items()}, correcting=correcting)
+            if not (0 < size.filters <= MOST_FILTERS and 0 < size.blocks <= MOST_BLOCKS):
+                raise ValueError("no generator is so large")
+            return size
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise UserError(f"The weights {self.path} have a damaged header: fetch or convert them anew.") from None
 
     def about(self) -> str:
@@ -86,12 +91,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         UserError: the file is absent, torn, of another kind, would run something, or has no settings in its header;
             the tensors of a published file are not all there, or not of the shapes they should have.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(
             f"The weights {path} do not exist: give --load-model a .safetensors file that a run has written, or a "
             f"published .pth."
         )
-    return _read_published(path) if path.suffix.lower() in SUFFIXES else _read_ours(path)
+    checkpoint = _read_published(path) if path.suffix.lower() in SUFFIXES else _read_ours(path)
+    for name, tensor in checkpoint.state.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"The weights {path} are not finite in {readable(name)}: fetch them anew.")
+    return checkpoint
 
 
 def read_network(path: Path) -> Checkpoint:
@@ -153,6 +162,23 @@ def save_weights(
     write_json(path.with_suffix(".json"), dict(config))
 
 
+def check_fits(build: Callable[[], nn.Module], state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Whether a state dict is that of a module, before the module is built: settings can ask for any amount of memory.
+
+    Raises:
+        UserError: no module can be built with its settings, or names or shapes differ; the sentence lists them.
+    """
+    try:
+        with torch.device("meta"):
+            module = build()
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, IndexError) as error:
+        told = readable(error)
+        raise UserError(
+            f"The weights {source} are of no network that can be built ({told}): fetch them anew."
+        ) from error
+    _check_shapes(module, state, source)
+
+
 def fill_module(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     """Put a state dict into a module, all of it or nothing; precision and device are the module's.
 
@@ -164,10 +190,14 @@ def fill_module(module: nn.Module, state: Mapping[str, Tensor], source: Path | s
     Raises:
         UserError: names are missing or unknown, or shapes differ; the sentence lists them.
     """
+    _check_shapes(module, state, source)
+    module.load_state_dict(dict(state))
+
+
+def _check_shapes(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     if faults := misfits(wanted, {name: tuple(tensor.shape) for name, tensor in state.items()}):
         raise UserError(f"The weights {source} are of another network: they {faults}.")
-    module.load_state_dict(dict(state))
 
 
 def stored(tensor: Tensor, half: bool = False) -> Tensor:
@@ -179,18 +209,19 @@ def stored(tensor: Tensor, half: bool = False) -> Tensor:
 
 
 def _read_ours(path: Path) -> Checkpoint:
+    open_plain(path, "fetch it anew").close()
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise UserError(
-            f"The weights {path} are truncated or no safetensors file ({error}): fetch them anew."
+            f"The weights {path} are truncated or no safetensors file ({readable(error)}): fetch them anew."
         ) from error
     try:
         config, epoch = json.loads(header["config"]), header.get("epoch")
         return Checkpoint(path, state, dict(config), epoch=None if epoch is None else int(epoch))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"The weights {path} do not say which network they are of: take a file that a run has written."
         ) from error

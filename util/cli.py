@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,12 +21,13 @@ import tyro
 from config import DEFAULT, EXPERIMENTS, Experiment
 from util.errors import UserError, of_surroundings
 from util.interruption import Interrupted
-from util.settings import saved_experiment, settings
+from util.reading import readable
+from util.settings import saved_experiment, settings, wild_setting
 
 T = TypeVar("T")
 
 PROGRAM = "train_render.py"
-ROOMS = ("util", "render", "dataloader", "model", "training", "predicting")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
 BOX = "╭╮╰╯│─ \n"
 
 
@@ -64,7 +65,9 @@ def parse_launch(words: Sequence[str]) -> Launch:
     words = list(words)
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if name is not None and name not in EXPERIMENTS:
-        raise UserError(f"There is no experiment '{name}'{_guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}.")
+        raise UserError(
+            f"There is no experiment '{readable(name)}'{guess(name, EXPERIMENTS)}: choose {', '.join(EXPERIMENTS)}."
+        )
     experiment = EXPERIMENTS[name or DEFAULT]
     launch = parse_settings(Launch, Launch(experiment), words, f"{PROGRAM} {experiment.name}", _overview())
     if launch.resume:
@@ -96,13 +99,16 @@ def parse_settings(kind: type[T], default: T, words: Sequence[str], program: str
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(f"{_sentence(complaint.getvalue())}: see {program} --help.") from None
+        raise UserError(f"{readable(_sentence(complaint.getvalue()))}: see {program} --help.") from None
     if unknown:
         options = [f"--{name.removeprefix('experiment.').replace('_', '-')}" for name, _ in settings(default)]
         word = next((w for w in unknown if w.startswith("-")), unknown[0])
         if word in EXPERIMENTS:
             raise UserError(f"The experiment's name comes first: {PROGRAM} {word} [OPTIONS].")
-        raise UserError(f"{program} has no option '{word}'{_guess(word, options)}: see {program} --help.")
+        raise UserError(f"{program} has no option '{readable(word)}'{guess(word, options)}: see {program} --help.")
+    if name := wild_setting(parsed):
+        option = f"--{name.removeprefix('experiment.').replace('_', '-')}"
+        raise UserError(f"{option} takes a finite number that a machine can hold: see {program} --help.")
     return parsed
 
 
@@ -172,7 +178,8 @@ def _overview() -> str:
     return f"python {PROGRAM} [EXPERIMENT] [OPTIONS]\n\nExperiments:\n" + "\n".join(lines)
 
 
-def _guess(word: str, known: Sequence[str] | dict[str, Experiment]) -> str:
+def guess(word: str, known: Iterable[str]) -> str:
+    """What a misspelt word may have meant, as the end of a sentence's first half; empty without an idea."""
     close = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), list(known), n=1, cutoff=0.7)
     return f" (did you mean {close[0]}?)" if close else ""
 

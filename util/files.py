@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
+from util.reading import read_text
 
 PART = ".part"
 """What the name of a file ends in while it is written; it begins with a dot."""
@@ -86,11 +87,10 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: the file is absent or is no JSON.
     """
+    text = read_text(path, "check the path, and mend or remove the file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    except ValueError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): mend or remove it.") from error
 
 

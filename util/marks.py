@@ -18,7 +18,8 @@ from jaxtyping import Float
 from util.errors import UserError
 from util.files import write_text
 from util.joints import MANO21, SHREC22
-from util.predictions import CameraNumbers, read_predictions
+from util.predictions import LARGEST, CameraNumbers, read_predictions
+from util.reading import checked_name, is_plain, read_text, readable
 
 TIPS = ("thumb_tip", "index_tip", "middle_tip", "ring_tip", "pinky_tip")
 """The finger tips; errors of tips are of these alone."""
@@ -113,13 +114,13 @@ def read_marks(path: Path) -> Marks:
         UserError: the file is missing or has other columns; a row names an unknown joint, marks one twice, or marks a
             joint of a frame that has none; a place or depth is no number.
     """
+    if not is_plain(path):
+        raise UserError(f"{readable(path)} does not exist: check the path.")
+    text = read_text(path, "take a fresh copy")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}): take a fresh copy.") from error
-    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+        rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    except csv.Error as error:
+        raise UserError(f"{path} is no CSV ({error}): take a fresh copy.") from error
     if not rows or tuple(rows[0][1]) != COLUMNS:
         raise UserError(f"{path} does not begin with the line {','.join(COLUMNS)}: write it above the marks.")
     places: dict[tuple[str, str], tuple[float, float, float]] = {}
@@ -128,9 +129,9 @@ def read_marks(path: Path) -> Marks:
         where = f"{path} line {number}"
         if len(row) != len(COLUMNS):
             raise UserError(f"{where} has {len(row)} columns, not {len(COLUMNS)}: write {','.join(COLUMNS)}.")
-        file, joint = row[:2]
+        file, joint = checked_name(row[0], where, "mend or remove the line"), row[1]
         if joint not in (*JOINTS, NOTHING):
-            raise UserError(f"{where} names the joint '{joint}': choose {', '.join((*JOINTS, NOTHING))}.")
+            raise UserError(f"{where} names the joint '{readable(joint)}': choose {', '.join((*JOINTS, NOTHING))}.")
         if (file, joint) in places or file in empty:
             raise UserError(f"{where} marks {joint} of {file} a second time, or beside none: remove one of the rows.")
         if joint == NOTHING:
@@ -227,7 +228,7 @@ def score_predictions(folder: Path, marks: Path, allow_missing: bool = False) ->
     listed = folder / "frames.txt"
     if not listed.is_file():
         raise UserError(f"{listed} does not exist: point at the folder predictions of a run that was tested.")
-    files = listed.read_text(encoding="utf-8").splitlines()
+    files = read_text(listed, "run the test once more").splitlines()
     marked = dict.fromkeys(known.files)
     absent = marked.keys() - set(files)
     if absent and (not allow_missing or len(absent) == len(marked)):
@@ -266,8 +267,8 @@ def spread(first: Marks, second: Marks, focal: float) -> dict:
 
 def _score(path: Path, marks: Marks, files: Sequence[str]) -> dict:
     """Summary of one branch."""
-    with path.open(encoding="utf-8") as lines:
-        joints = SHREC22 if len(lines.readline().split()) == 3 * len(SHREC22) else MANO21
+    first = read_text(path, "run the test once more").partition("\n")[0]
+    joints = SHREC22 if len(first.split()) == 3 * len(SHREC22) else MANO21
     uvd = read_predictions(path, len(joints)).values
     xyz_path = path.with_name(f"{path.stem.removesuffix('_uvd')}_xyz.txt")
     xyz = read_predictions(xyz_path, len(joints)).values
@@ -293,6 +294,6 @@ def _number(word: str, where: str) -> float:
         value = float(word)
     except ValueError:
         value = math.inf
-    if not math.isfinite(value):
-        raise UserError(f"{where} holds '{word[:20]}' where a number belongs: mend it.")
+    if not abs(value) <= LARGEST:
+        raise UserError(f"{where} holds '{readable(word[:20])}' where a number belongs: mend it.")
     return value

@@ -9,6 +9,7 @@ import numpy as np
 
 from util.errors import UserError
 from util.files import write_whole
+from util.optional import optional
 from util.scores import CURVE_MM, Scores
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def check_figure_path(path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"--plot {path} does not end in {', '.join(SUFFIXES)}: choose one of them.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError("--plot needs matplotlib, which is not installed: pip install -r requirements.txt.") from None
+    optional("matplotlib", "--plot needs matplotlib", "pip install -r requirements.txt")
 
 
 def write_scores_figure(path: Path, scores: Sequence[Scores], title: str = "") -> None:

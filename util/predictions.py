@@ -15,14 +15,19 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import write_whole
+from util.reading import is_plain, read_text, readable
 
 Kind = Literal["uvd", "xyz"]
 CameraNumbers = tuple[float, float, float, float]
 """fx, fy, cx, cy in pixels."""
 ARRAYS: dict[str, Kind] = {"joints_uvd": "uvd", "joints_mm": "xyz"}
 """What the arrays of an .npz file hold."""
+LARGEST = 1e6
+"""No joint lies further off, in pixels or millimetres: a kilometre."""
+WILD = f"a number that is not finite, or beyond {LARGEST:,.0f}"
 REMEDY = "write the file again, or take a fresh copy"
 
 
@@ -93,14 +98,11 @@ def read_predictions(path: Path, n_joints: int, names: Sequence[str] = ()) -> Jo
     Raises:
         UserError: the file is missing, holds no frames, anything but finite numbers, or another number of joints.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: check the path.")
+    if not is_plain(path):
+        raise UserError(f"{readable(path)} does not exist: check the path.")
     if path.suffix == ".npz":
         return _read_npz(path, n_joints, names)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}): {REMEDY}.") from error
+    text = read_text(path, REMEDY)
     lines = [
         (number, line)
         for number, line in enumerate(text.replace(",", " ").replace("\t", " ").splitlines(), 1)
@@ -118,17 +120,13 @@ def read_predictions(path: Path, n_joints: int, names: Sequence[str] = ()) -> Jo
         values = np.loadtxt([line for _, line in lines], np.float64, comments=None, ndmin=2)
     except ValueError:
         values = None
-    if values is None or values.shape != (len(lines), 3 * n_joints) or not np.isfinite(values).all():
+    if values is None or values.shape != (len(lines), 3 * n_joints) or not (np.abs(values) <= LARGEST).all():
         raise _complaint(path, lines, n_joints)
     return JointFile(path, values.reshape(-1, n_joints, 3), None, frames)
 
 
 def _read_npz(path: Path, n_joints: int, names: Sequence[str]) -> JointFile:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in (*ARRAYS, "names") if name in data.files}
-    except Exception as error:  # zip, npy header and pickle errors are all the same to a user
-        raise UserError(f"{path} cannot be read as an .npz file ({error}): {REMEDY}.") from None
+    arrays = read_npz(path, REMEDY, (*ARRAYS, "names"))
     found = [name for name in ARRAYS if name in arrays]
     if len(found) != 1:
         raise UserError(f"{path} holds {' and '.join(found) or 'neither'} of {' and '.join(ARRAYS)}: keep one of them.")
@@ -140,10 +138,10 @@ def _read_npz(path: Path, n_joints: int, names: Sequence[str]) -> JointFile:
         )
     if len(values) == 0:
         raise UserError(f"{path} holds no frames: {REMEDY}.")
-    if not np.isfinite(values).all():
-        frame = int(np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))[0])
-        raise UserError(f"{path} frame {frame} (from 0) holds a number that is not finite: {REMEDY}.")
-    told = tuple(str(name) for name in arrays.get("names", ()))
+    sound = (np.abs(values) <= LARGEST).all(axis=(1, 2))
+    if not sound.all():
+        raise UserError(f"{path} frame {int(sound.argmin())} (from 0) holds {WILD}: {REMEDY}.")
+    told = tuple(str(name) for name in np.atleast_1d(arrays.get("names", ())))
     if told and names and told != tuple(names):
         raise UserError(
             f"{path} holds the joints {', '.join(told)}, not {', '.join(names)}: bring them into this order."
@@ -163,8 +161,8 @@ def _complaint(path: Path, lines: list[tuple[int, str]], n_joints: int) -> UserE
                 f"{path} line {number} has {len(words)} numbers, not {3 * n_joints} for {n_joints} joints: check the "
                 "data set and its joints."
             )
-        if not np.isfinite(np.array(words, np.float64)).all():
-            return UserError(f"{path} line {number} holds a number that is not finite: {REMEDY}.")
+        if not all(abs(float(word)) <= LARGEST for word in words):
+            return UserError(f"{path} line {number} holds {WILD}: {REMEDY}.")
     return UserError(f"{path} is no table of numbers: {REMEDY}.")
 
 

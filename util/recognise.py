@@ -15,6 +15,8 @@ NORM_PART = r"\.1\.(weight|bias|running_mean|running_var)"
 NETWORK_ONLY = re.compile(r"(deconv_layer[234]|finals|mano_regress)(_s2)?\..*")
 """Names that no other residual network has."""
 NAMES_SHOWN = 10
+MOST_BLOCKS, MOST_FILTERS = 64, 4096
+"""Of a generator."""
 
 
 def kind_of(names: Iterable[str]) -> Literal["network", "generator"] | None:
@@ -57,8 +59,9 @@ def network_of(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
 
 def generator_of(shapes: Mapping[str, tuple[int, ...]]) -> GeneratorSize:
     """The size of the generator that these tensors are of, the one nearest to them where they are damaged."""
-    blocks = [int(name.split(".")[1]) - 9 for name in shapes if ".conv_block." in name]
-    return GeneratorSize(_usual(shapes, r"model\.1\.(weight|bias)", GeneratorSize().filters), max(blocks))
+    found = [int(match[1][:9]) - 9 for name in shapes if (match := GENERATOR_NAME.fullmatch(name)) and match[2]]
+    filters = _usual(shapes, r"model\.1\.(weight|bias)", GeneratorSize().filters)
+    return GeneratorSize(min(filters, MOST_FILTERS), min(max([1, *found]), MOST_BLOCKS))
 
 
 def misfits(wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]) -> str:

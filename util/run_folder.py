@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from config import Experiment
+from config_gesture import GestureExperiment
 from util.checkpoint import save_weights
 from util.errors import UserError
 from util.files import PART, is_unfinished, read_json, remove_unfinished, rename, write_json, write_text
@@ -50,7 +51,7 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, experiment: Experiment, resume: bool = False) -> "RunFolder":
+    def open(cls, path: Path, experiment: Experiment | GestureExperiment, resume: bool = False) -> "RunFolder":
         """Make the folder, or open one to go on with, and write down settings, commit and versions.
 
         A folder that a run has opened but left nothing in, since its input was refused, counts as empty.
@@ -61,7 +62,7 @@ class RunFolder:
         """
         run = cls(path)
         if resume:
-            saved_experiment(path)
+            saved_experiment(path, type(experiment))
         elif path.exists() and not _free(path):
             raise UserError(
                 f"The run folder {path} is not empty: add --resume to go on with it, or choose another --run-dir."

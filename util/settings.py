@@ -1,6 +1,8 @@
 """Settings (frozen dataclasses) to plain values and back: what a run folder and a checkpoint keep of them."""
 
 import dataclasses
+import math
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,8 +11,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from config import Experiment
 from util.errors import UserError
 from util.files import read_json
+from util.reading import is_plain, readable
 
 T = TypeVar("T")
+
+LARGEST, MOST = sys.float_info.max, 2**63 - 1
+"""Floats are finite, and whole numbers what 64 bits hold."""
 
 
 def to_plain(value: Any) -> Any:
@@ -50,16 +56,29 @@ def settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def saved_experiment(path: Path) -> Experiment:
+def wild_setting(value: Any) -> str | None:
+    """The dotted name of the first setting that is a number and not finite or beyond 64 bits, None where none is."""
+    for name, item in settings(value):
+        for number in item if isinstance(item, tuple) else (item,):
+            if isinstance(number, float) and not math.isfinite(number):
+                return name
+            if isinstance(number, int) and abs(number) > MOST:
+                return name
+    return None
+
+
+def saved_experiment(path: Path, kind: type[T] = Experiment) -> T:
     """The settings that the run in a folder was started with.
+
+    kind: the dataclass that they are of.
 
     Raises:
         UserError: the folder holds no run, or one whose settings this version does not know.
     """
     file = path / "config.json"
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"{path} holds no run to resume: start it without --resume, or check --run-dir.")
-    return from_plain(Experiment, read_json(file), str(file))
+    return from_plain(kind, read_json(file), str(file))
 
 
 def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
@@ -70,7 +89,7 @@ def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
         if plain is None and type(None) in arguments:
             return None
         return _first_that_fits([a for a in arguments if a is not type(None)], plain, source, name)
-    if origin is Literal and plain in arguments:
+    if origin is Literal and isinstance(plain, str | int) and plain in arguments:
         return plain
     if origin is tuple and isinstance(plain, list):
         kinds = [arguments[0]] * len(plain) if arguments[1:] == (Ellipsis,) else list(arguments)
@@ -80,21 +99,23 @@ def _build(kind: Any, plain: Any, source: str, name: str) -> Any:
             )
     if kind is Path and isinstance(plain, str):
         return Path(plain)
-    if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool):
+    if kind is float and isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= LARGEST:
         return float(plain)
-    if kind in (int, bool, str) and type(plain) is kind:
+    if kind is int and type(plain) is int and abs(plain) <= MOST:
         return plain
-    raise UserError(f"{source} gives {name} the value {plain!r}, which is not of type {_spelled(kind)}.")
+    if kind in (bool, str) and type(plain) is kind:
+        return plain
+    raise UserError(f"{source} gives {name} the value {readable(repr(plain))}, which is not of type {_spelled(kind)}.")
 
 
 def _build_dataclass(kind: type, plain: Any, source: str, name: str) -> Any:
     if not isinstance(plain, Mapping):
-        raise UserError(f"{source} gives {name} the value {plain!r}, where a group of settings belongs.")
+        raise UserError(f"{source} gives {name} the value {readable(repr(plain))}, where a group of settings belongs.")
     hints = get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]
-    unknown = sorted(set(plain) - set(known))
+    unknown = sorted(set(plain) - set(known), key=str)
     if unknown:
-        raise UserError(f"{source} holds settings that {name} does not have: {', '.join(unknown)}.")
+        raise UserError(f"{source} holds settings that {name} does not have: {readable(', '.join(map(str, unknown)))}.")
     return kind(**{key: _build(hints[key], plain[key], source, f"{name}.{key}") for key in known if key in plain})
 
 

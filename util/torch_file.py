@@ -1,20 +1,26 @@
 """Published checkpoint files (.pth), read without running anything that they hold, and written."""
 
 import io
+import os
 import re
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from util.errors import UserError
 from util.files import write_whole
+from util.reading import open_plain, read_plain, readable
 from util.recognise import listed
 
 SUFFIXES = (".pth", ".pt", ".tar")
+MOST_BYTES = 1 << 32
+"""Of a file that is no archive."""
 MAGIC = (b"PK\x03\x04", b"\x80")
 """How the files of torch begin: a zip archive, or before version 1.6 a pickle."""
 
@@ -60,20 +66,44 @@ def write_published(path: Path, state: Mapping[str, Tensor], epoch: int | None =
     write_whole(path, buffer.getvalue())
 
 
+def for_torch(path: Path, remedy: str) -> Path | io.BytesIO:
+    """What torch is to read of a file: an archive by its path, anything else from memory.
+
+    In memory nothing can be asked for that is not there; a file's reader asks for all that a length lies about.
+
+    Raises:
+        UserError: it is no plain file, or an archive that is damaged or unpacks to more than it is.
+    """
+    with open_plain(path, remedy) as file:
+        if file.read(4) == MAGIC[0]:
+            if not _stored(file):
+                raise UserError(f"{path} is truncated or no checkpoint (its archive is damaged or packed): {remedy}.")
+            return path
+    return io.BytesIO(read_plain(path, remedy, MOST_BYTES))
+
+
+def _stored(file: BinaryIO) -> bool:
+    """Whether a zip archive holds its files as they are, as torch writes them, and so unpacks to no more than it is."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return False
+    size = sum(member.file_size for member in members)
+    return size <= os.fstat(file.fileno()).st_size and not any(member.compress_type for member in members)
+
+
 def _read(path: Path) -> Any:
     """What the file holds; torch's reader of weights alone refuses every object but tensors and plain values."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    if not start:
-        raise UserError(f"{path} is empty: fetch it anew.")
-    if not start.startswith(MAGIC):
-        raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
+    source = for_torch(path, "fetch it anew")
+    if isinstance(source, io.BytesIO):
+        if not source.getbuffer():
+            raise UserError(f"{path} is empty: fetch it anew.")
+        if bytes(source.getbuffer()[:1]) != MAGIC[1]:
+            raise UserError(f"{path} is no checkpoint, nor any other file of torch: fetch it anew.")
     try:
         with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn file makes the reader stumble anywhere
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
@@ -81,4 +111,5 @@ def _read(path: Path) -> Any:
                 f"holds weights alone."
             ) from None
         reason = "torch cannot read it" if isinstance(error, EOFError) or "\n" in str(error) else str(error)
-        raise UserError(f"{path} is truncated or no checkpoint ({reason.split('. ')[0]}): fetch it anew.") from error
+        told = readable(reason.split(". ")[0])
+        raise UserError(f"{path} is truncated or no checkpoint ({told}): fetch it anew.") from error

@@ -14,6 +14,7 @@ import torch
 
 from util.errors import UserError
 from util.files import write_whole
+from util.torch_file import for_torch
 
 END = b"PK\x05\x06"
 """How the last record of a zip archive begins; it is END_BYTES long, and its last two say how long a comment is."""
@@ -43,8 +44,9 @@ def load_training_state(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist, so there is nothing to resume: start the run without --resume.")
+    source = for_torch(path, "start a new run with --load-model")
     try:
-        content = path.read_bytes()
+        content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
         if not is_whole(content):
             raise ValueError("its checksum does not hold")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

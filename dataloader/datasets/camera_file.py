@@ -1,15 +1,19 @@
 """camera.json: what a folder of one's own depth frames says about the camera that took them."""
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from util.errors import UserError
 from util.files import read_json
+from util.reading import is_plain, readable
 
 EXAMPLE = '{"fx": 475.0, "fy": 475.0, "cx": 320.0, "cy": 240.0, "unit_mm": 1.0}'
 """A camera file."""
+
+
+SMALLEST, LARGEST = 1e-6, 1e6
+"""Focal lengths, places and units beyond these are no camera's, and what is computed with them overflows."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,19 @@ def read_camera(path: Path) -> OwnCamera:
     Raises:
         UserError: it is missing, no JSON object, has an unknown or lacks a needed entry, or an entry is out of range.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(f"{path} is missing: write the camera of your frames into it, such as {EXAMPLE}.")
     found = read_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no entries: write one line into it, such as {EXAMPLE}.")
     known = [field.name for field in fields(OwnCamera)]
     if unknown := [key for key in found if key not in known]:
-        raise UserError(f"{path} has an unknown entry {unknown[0]!r}: choose from {', '.join(known)}.")
+        raise UserError(f"{path} has an unknown entry '{readable(unknown[0])}': choose from {', '.join(known)}.")
     if missing := [key for key in ("fx", "fy", "cx", "cy") if key not in found]:
         raise UserError(f"{path} does not say {missing[0]}: write it as in {EXAMPLE}.")
     for key, value in found.items():
         if wanted := _wanted(key, value):
-            raise UserError(f"{path} says {key} is {value!r}: give it as {wanted}.")
+            raise UserError(f"{path} says {key} is {readable(repr(value))}: give it as {wanted}.")
     return OwnCamera(**found)
 
 
@@ -64,8 +68,8 @@ def _wanted(key: str, value: Any) -> str:
     if key == "side":
         return "" if value in ("right", "left") else '"right" or "left"'
     if key in ("width", "height"):
-        return "" if type(value) is int and value > 0 else "a whole number of pixels above 0"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return "" if type(value) is int and 0 < value <= LARGEST else "a whole number of pixels above 0"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
     if key in ("cx", "cy"):
-        return "" if number else "a number of pixels"
-    return "" if number and value > 0 else "a number above 0"
+        return "" if number and abs(value) <= LARGEST else "a number of pixels"
+    return "" if number and SMALLEST <= value <= LARGEST else "a number above 0"

@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from config import DataConfig
@@ -33,4 +34,4 @@ def list_split(config: DataConfig, split: Split) -> Listing:
     Raises:
         UserError: what the data set's own module says is missing or damaged.
     """
-    return DATA_SETS[config.name](config, split)
+    return replace(DATA_SETS[config.name](config, split), follow_links=config.follow_links)

@@ -4,7 +4,8 @@
   Where they are not as here, also "unit_mm": 1.0 (millimetres a stored unit), "mirrored": false (whether images are
   flipped left to right), "side": "right" (the hand that they show), "width" and "height" (else the first image's).
 - Images in it and its sub-folders, in natural order of names: *.png and *.tif(f) of 16 bits (TIFF also floats), *.npy
-  of (h, w) whole numbers or floats. 0, negative, NaN and infinite are no reading. Hidden folders are left alone.
+  of (h, w) whole numbers or floats. 0, negative, NaN, infinite, or beyond a kilometre are no reading. Hidden
+  folders are left alone.
 - boxes.txt, if there is one: lines `name left top right bottom`, pixels in which the hand is looked for. An empty box
   says that a frame shows no hand: it is left out, and counted. A frame without a line has no box.
 - centres.txt, if there is one: lines `name x y z`, the hand's centre in mm, x right, y down. Frames without a line, or
@@ -22,14 +23,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from config import DataConfig
 from dataloader.datasets.camera_file import read_camera
+from dataloader.frame import decode_image, depth_from
 from dataloader.listing import Listing
-from dataloader.tables import numbers, read_lines
+from dataloader.tables import NEAREST_MM, numbers, read_lines
+from util.arrays import read_npy
 from util.errors import UserError
+from util.reading import inside, readable
 
 CUBE_MM = 250.0
 """Edge of the cube around a hand, unless data.cube_mm says otherwise."""
@@ -45,20 +48,10 @@ def read_stored(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is missing, damaged, or holds no depth.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: put it back, or list the folder again.")
-    if path.suffix.lower() == ".npy":
-        try:
-            stored = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise UserError(f"{path} is no readable array ({error}): write it again, or remove it.") from error
-    else:
-        coded = np.frombuffer(path.read_bytes(), np.uint8)
-        stored = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
-        if stored is None:
-            raise UserError(f"{path} is no readable image: write it again, or remove it.")
+    remedy = "write it again, or remove it"
+    stored = read_npy(path, remedy) if path.suffix.lower() == ".npy" else decode_image(path, remedy)
     deep = stored.dtype.kind == "f" or (stored.dtype.kind in "ui" and stored.dtype.itemsize >= 2)
-    if stored.ndim != 2 or not deep:
+    if stored.ndim != 2 or not deep or not stored.size:
         what = f"{stored.dtype} numbers in {'x'.join(map(str, stored.shape)) or 'no'} places"
         raise UserError(f"{path} holds {what}, not rows of 16-bit or float depth: move it out of the folder.")
     return stored
@@ -80,9 +73,7 @@ def read_image(path: Path, size: tuple[int, int], unit_mm: float, flip: bool) ->
     height, width = stored.shape
     if (width, height) != size:
         raise UserError(f"{path} is {width}x{height}, not {size[0]}x{size[1]}: frames of a folder share a camera.")
-    if stored.dtype != np.uint16 or unit_mm != 1.0:
-        stored = stored.astype(np.float32) * np.float32(unit_mm)
-        stored = np.where(np.isfinite(stored) & (stored > 0), stored, np.float32(0))
+    stored = depth_from(stored, unit_mm)
     return np.ascontiguousarray(stored[:, ::-1]) if flip else stored
 
 
@@ -97,7 +88,7 @@ def list_frames(config: DataConfig, split: Literal["train", "test"]) -> Listing:
         what = "data.root is not set" if root is None else f"{root} is no folder"
         raise UserError(f"{what}: point data.root at the folder of your own depth frames.")
     camera = read_camera(root / "camera.json")
-    names, notices = find_images(root), []
+    names, notices = find_images(root, follow_links=config.follow_links), []
     if not names:
         raise UserError(f"{root} has no image ({', '.join(ENDINGS)}): point data.root at your own depth frames.")
     boxes, centres = _read_named(root / "boxes.txt", 4, names), _read_named(root / "centres.txt", 3, names)
@@ -107,7 +98,7 @@ def list_frames(config: DataConfig, split: Literal["train", "test"]) -> Listing:
     chosen = _split(root / "test.txt", names, split)
     if not (root / "test.txt").is_file():
         notices.append(f"{root} has no test.txt, which names frames to hold out: all are learned from and tested on.")
-    if centres is not None and (centres[:, 2] <= 0).any():
+    if centres is not None and (centres[:, 2] < NEAREST_MM).any():
         raise UserError(f"{root / 'centres.txt'} has a centre that is not before the camera: give z in mm, above 0.")
     if centres is not None and camera.flip:
         centres[:, 0] *= -1
@@ -137,16 +128,42 @@ def list_frames(config: DataConfig, split: Literal["train", "test"]) -> Listing:
     )
 
 
-def find_images(root: Path, endings: tuple[str, ...] = ENDINGS) -> list[str]:
-    """Images of a folder and of its sub-folders, relative to it, in natural order; nothing that is hidden."""
-    names = []
+def find_images(root: Path, endings: tuple[str, ...] = ENDINGS, follow_links: bool = False) -> list[str]:
+    """Images of a folder and of its sub-folders, relative to it, in natural order; nothing that is hidden.
+
+    A folder that several links lead to is looked into once.
+
+    Raises:
+        UserError: without `follow_links`, a link to a folder or an image leads out of the root; or a name is no text in
+            UTF-8.
+    """
+    names, seen = [], {os.path.realpath(root)}
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        place = Path(folder).relative_to(root)
-        names += [
-            (place / file).as_posix() for file in files if file.lower().endswith(endings) and not file.startswith(".")
-        ]
+        place, kept = Path(folder).relative_to(root), []
+        images = [file for file in files if file.lower().endswith(endings) and not file.startswith(".")]
+        for name in [name for name in sorted(subfolders) if not name.startswith(".")]:
+            if (path := Path(folder, name)).is_symlink():
+                _check_link(root, path, follow_links)
+            if (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
+                kept.append(name)
+        subfolders[:] = kept
+        for name in images:
+            if (path := Path(folder, name)).is_symlink():
+                _check_link(root, path, follow_links)
+            names.append((place / name).as_posix())
+    for name in names:
+        if name != name.encode("utf-8", "replace").decode("utf-8"):
+            raise UserError(f"{root} has an image {name!a}, whose name is no text in UTF-8: rename it.")
     return sorted(names, key=natural_order)
+
+
+def _check_link(root: Path, path: Path, follow_links: bool) -> None:
+    if not (follow_links or inside(root, path)):
+        raise UserError(
+            f"{path} is a link that leads out of {root}: put the files themselves there, name the folder they are in, "
+            "or add --data.follow-links for a data set."
+        )
 
 
 def natural_order(name: str) -> list[list[tuple[int, int, str]]]:
@@ -174,9 +191,9 @@ def _read_named(path: Path, columns: int, names: list[str]) -> np.ndarray | None
         where = f"{path} line {number}"
         row = numbers(words, columns, where, remedy)
         if name not in row_of:
-            raise UserError(f"{where} names {name}, which is no image of the folder: mend or remove the line.")
+            raise UserError(f"{where} names {readable(name)}, which is no image of the folder: mend it.")
         if not np.isnan(table[row_of[name]]).all():
-            raise UserError(f"{where} names {name} a second time: remove the line.")
+            raise UserError(f"{where} names {readable(name)} a second time: remove the line.")
         table[row_of[name]] = row
     return table
 
@@ -203,9 +220,8 @@ def _split(path: Path, names: list[str], split: str) -> np.ndarray:
         unused -= places
     if unused:
         first = min(unused, key=lambda entry: entries[entry])
-        raise UserError(
-            f"{path} line {entries[first]} names {first}, which is no image or sub-folder with images: mend it."
-        )
+        where = f"{path} line {entries[first]}"
+        raise UserError(f"{where} names {readable(first)}, which is no image or sub-folder with images: mend it.")
     chosen = np.flatnonzero(tested == (split == "test"))
     if not len(chosen):
         raise UserError(f"{path} leaves no frame for the {split} split: name other frames in it.")

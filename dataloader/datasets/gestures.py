@@ -202,7 +202,7 @@ def hand_boxes(path: Path, gesture: Gesture, layout: Layout) -> np.ndarray:
     Raises:
         UserError: the file is missing, a row is short, or there are fewer rows than frames.
     """
-    rows = _rows_of(read_table(path, 5, layout.remedy, more=True), gesture, path, layout)
+    rows = _rows_of(read_table(path, 5, layout.remedy, more=True, unread=1), gesture, path, layout)
     x, y, w, h = rows[:, 1:].astype(np.int64).T
     left, right = SIZE[0] - (x + w), SIZE[0] - x
     return np.stack([left.clip(0), y.clip(0), right.clip(max=SIZE[0]), (y + h).clip(max=SIZE[1])], axis=-1)

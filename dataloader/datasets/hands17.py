@@ -21,6 +21,7 @@ taken from its labels: the hand is located in its box.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +33,11 @@ from dataloader.datasets.root import data_root
 from dataloader.frame import read_depth_png
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
-from dataloader.tables import read_centres, read_named_table
+from dataloader.tables import LARGEST, read_centres, read_named_table
 from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 from util.joints import HANDS17
+from util.reading import checked_name, open_plain
 
 TITLE = "HANDS 2017"
 SIZE = BENCHMARKS["hands17"].size
@@ -168,7 +170,7 @@ def read_annotations(path: Path) -> tuple[list[str], np.ndarray]:
     names: list[str] = []
 
     def numbers() -> Iterator[str]:
-        with path.open(encoding="utf-8") as file:
+        with open_plain(path, REMEDY) as stored, TextIOWrapper(stored, "utf-8") as file:
             for line in filter(str.strip, file):
                 name, *rest = line.split(maxsplit=1)
                 names.append(name)
@@ -177,12 +179,12 @@ def read_annotations(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         # a million lines are read by numpy's own reader, in seconds; what it cannot read is read again to say where
         table = np.loadtxt(numbers(), np.float32, comments=None, ndmin=2)
-        whole = table.shape[1] == 63 and bool(np.isfinite(table).all())
+        whole = table.shape[1] == 63 and bool((np.abs(table) <= LARGEST).all())
     except (ValueError, IndexError, UnicodeDecodeError):
         table, whole = np.zeros((0, 63)), False
     if not whole:
         names, table = read_named_table(path, 63, REMEDY)
-    return [_base(name) for name in names], table.reshape(-1, 21, 3).astype(np.float32)
+    return _image_names(names, path), table.reshape(-1, 21, 3).astype(np.float32)
 
 
 def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
@@ -193,7 +195,7 @@ def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
     """
     names, table = read_named_table(path, 4, REMEDY)
     corners = np.concatenate([np.floor(table[:, :2]).clip(0), np.ceil(table[:, 2:]).clip(max=SIZE)], axis=1)
-    return [_base(name) for name in names], corners.astype(np.int64)
+    return _image_names(names, path), corners.astype(np.int64)
 
 
 def _labels_of(names: list[str], annotations: Path) -> np.ndarray:
@@ -213,6 +215,9 @@ def _first(root: Path, folders: tuple[str, ...], name: str) -> Path | None:
     return next((root / folder / name for folder in folders if (root / folder / name).is_file()), None)
 
 
-def _base(name: str) -> str:
-    """The name of an image without folders, with whichever slashes they are written."""
-    return name.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+def _image_names(names: list[str], path: Path) -> list[str]:
+    """Names of images without the folders, with whichever slashes, that they stand with in a file."""
+    bare = [name.replace("\\", "/").rsplit("/", maxsplit=1)[-1] for name in names]
+    for name in bare:
+        checked_name(name, str(path), REMEDY)
+    return bare

@@ -22,6 +22,7 @@ from dataloader.locate import Intrinsics
 from dataloader.tables import numbers, read_centres, read_lines
 from util.benchmarks import BENCHMARKS
 from util.errors import UserError
+from util.reading import checked_name
 
 SIZE = BENCHMARKS["icvl"].size
 """Width and height of every frame."""
@@ -49,6 +50,7 @@ def list_icvl(config: DataConfig, split: Literal["train", "test"]) -> Listing:
     for sequence, (path, folder) in enumerate(label_files(root, split), start=1):
         for number, text in read_lines(path, REMEDY):
             name, *rest = text.split(maxsplit=1)
+            checked_name(name, f"{path} line {number}", REMEDY)
             # sequences are chosen before numbers are read: of 331,006 training lines, most are turned copies
             if split == "test" or config.icvl.sub_sequences == "all" or as_recorded(name):
                 joints_uvz.extend(numbers(" ".join(rest).split(), 3 * JOINTS, f"{path} line {number}", REMEDY))

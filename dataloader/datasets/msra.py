@@ -14,11 +14,13 @@ import numpy as np
 
 from config import DataConfig
 from dataloader.datasets.root import data_root
+from dataloader.frame import depth_from
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
-from dataloader.tables import numbers, read_centres, read_lines
+from dataloader.tables import LARGEST, numbers, read_centres, read_lines
 from util.benchmarks import BENCHMARKS
 from util.errors import UserError
+from util.reading import open_plain
 
 SIZE = BENCHMARKS["msra"].size
 """Width and height of every frame."""
@@ -98,9 +100,7 @@ def read_msra_bin(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is missing, its sizes are not those of an MSRA frame, or its depth is short or no depth.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: {REMEDY}.")
-    with path.open("rb") as file:
+    with open_plain(path, REMEDY) as file:
         header = file.read(HEADER.size)
         if len(header) < HEADER.size:
             raise UserError(f"{path} ends after {len(header)} bytes, within its header: {REMEDY}.")
@@ -116,10 +116,10 @@ def read_msra_bin(path: Path) -> np.ndarray:
         found = f"only {len(stored)}" if len(stored) < expected else "more"
         raise UserError(f"{path} holds {found} bytes of depth where its box has {expected}: {REMEDY}.")
     box_mm = np.frombuffer(stored, "<f4").reshape(bottom - top, right - left)
-    if not np.isfinite(box_mm).all():
-        raise UserError(f"{path} holds a depth that is not finite: {REMEDY}.")
+    if not (np.abs(box_mm) <= LARGEST).all():
+        raise UserError(f"{path} holds a depth that is not finite, or beyond {LARGEST:,.0f} mm: {REMEDY}.")
     depth_mm = np.zeros(SIZE[::-1], np.float32)
-    depth_mm[top:bottom, left:right] = box_mm
+    depth_mm[top:bottom, left:right] = depth_from(box_mm, 1.0)
     return depth_mm
 
 
@@ -148,9 +148,7 @@ def installed_frames(root: Path) -> dict[int, int]:
 
 def _count(path: Path) -> int:
     """Frames that the first line of a joint.txt says."""
-    if not path.is_file():
-        raise UserError(f"{path} is missing: {REMEDY}, and point data.root at the folder that holds P0 to P8.")
-    with path.open("rb") as file:
+    with open_plain(path, f"{REMEDY}, and point data.root at the folder that holds P0 to P8") as file:
         first = file.readline(64).strip()
     if not first.isdigit():
         raise UserError(f"{path} does not begin with the number of its frames: {REMEDY}.")
@@ -220,7 +218,7 @@ def parameter_rows(
     path = root / "posePara_lm_collosion/msra-pose.txt"
     if not path.is_file():
         return None, ()
-    with path.open("rb") as file:
+    with open_plain(path, REMEDY) as file:
         lines = sum(1 for line in file if line.strip())
     if lines == sum(counts.values()):
         of_version = counts

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.io import loadmat
 
 from config import DataConfig
 from dataloader import frame
@@ -18,10 +17,12 @@ from dataloader.datasets.root import data_root
 from dataloader.frame import decode_image
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
-from dataloader.tables import read_centres
+from dataloader.mat_file import read_mat_array
+from dataloader.tables import LARGEST, read_centres
 from util.benchmarks import BENCHMARKS
 from util.errors import UserError
 from util.joints import NYU36_OF_MANO21, NYU36_OF_NYU14
+from util.reading import is_plain
 
 SIZE = BENCHMARKS["nyu"].size
 """Width and height of every frame."""
@@ -117,27 +118,21 @@ def read_joints(path: Path, views: tuple[int, ...]) -> np.ndarray:
         UserError: the file is missing or damaged, of another MATLAB format, or lacks frames, joints or finite numbers.
     """
     remedy = "take the joint_data.mat that is unpacked with the frames"
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(f"{path} is missing: point data.root at the folder that holds NYU's train and test folders.")
-    try:
-        # one array of the two: each has 190 MB in the published training split
-        stored = loadmat(path, variable_names=["joint_xyz"]).get("joint_xyz")
-    except NotImplementedError as error:  # how scipy says that a file is of format 7.3
-        raise UserError(f"{path} is in MATLAB's format 7.3 and is read in the published one, 5: {remedy}.") from error
-    except Exception as error:  # scipy raises whatever a damaged file makes of its reader
-        raise UserError(f"{path} cannot be read as a MATLAB file ({type(error).__name__}): {remedy}.") from error
+    # one array of the two: each has 190 MB in the published training split
+    stored = read_mat_array(path, "joint_xyz", remedy)
     if stored is None:
         raise UserError(f"{path} has no joint_xyz in it: {remedy}.")
-    numeric = isinstance(stored, np.ndarray) and np.issubdtype(stored.dtype, np.number)
-    if not numeric or stored.ndim != 4 or stored.shape[2:] != (LABELLED, 3) or not stored.shape[1]:
-        shape = getattr(stored, "shape", ())
-        raise UserError(f"{path} has joint_xyz of shape {shape}, not views x frames x {LABELLED} x 3: {remedy}.")
+    if stored.ndim != 4 or stored.shape[2:] != (LABELLED, 3) or not stored.shape[1]:
+        raise UserError(f"{path} has joint_xyz of shape {stored.shape}, not views x frames x {LABELLED} x 3: {remedy}.")
     if max(views) >= len(stored):
         raise UserError(f"{path} has {len(stored)} views: leave view {max(views)} out of data.nyu.views.")
     joints_mm = stored[list(views)].astype(np.float64) * (1.0, -1.0, 1.0)
-    damaged = ~np.isfinite(joints_mm).all(axis=(0, 2, 3))
+    damaged = ~(np.abs(joints_mm) <= LARGEST).all(axis=(0, 2, 3))
     if damaged.any():
-        raise UserError(f"{path} has a joint that is not finite in frame {int(damaged.argmax()) + 1}: {remedy}.")
+        where = f"in frame {int(damaged.argmax()) + 1}"
+        raise UserError(f"{path} has a joint that is not finite, or a kilometre off, {where}: {remedy}.")
     return joints_mm
 
 

@@ -10,23 +10,17 @@ import numpy as np
 from dataloader.frame import DepthFrame
 from predicting.output.drawing import Surface, has_hand
 from predicting.prediction import HandPrediction
-from util.errors import UserError
 from util.files import write_whole
 from util.joints import MANO21
+from util.optional import optional
 
 SKIN = (214, 173, 145)
 MILLIMETRES_A_METRE = 1000.0
 
 
 def load_rerun() -> ModuleType:
-    """The package (UserError in one line where it is not installed)."""
-    try:
-        import rerun  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UserError(
-            f"A recording needs the package rerun-sdk ({error}): pip install rerun-sdk, or do without."
-        ) from None
-    return rerun
+    """The package (UserError in one line where it is not installed, or broken)."""
+    return optional("rerun", "A recording needs the package rerun-sdk", "pip install rerun-sdk, or do without")
 
 
 def write_recording(

@@ -13,9 +13,12 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from predicting.prediction import JOINTS, PARAMETERS, VERTICES, HandPrediction, Side, Status
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import finite, write_text, write_whole
 from util.joints import MANO_NAMES
+from util.predictions import LARGEST
+from util.reading import is_plain
 
 SHAPES = {"joints_mm": (JOINTS, 3), "vertices_mm": (VERTICES, 3), "params": (PARAMETERS,), "centre_mm": (3,)}
 """Of a row's arrays."""
@@ -48,13 +51,9 @@ def read_predictions_npz(path: Path) -> list[HandPrediction]:
     Raises:
         UserError: it does not exist, is no .npz file, or lacks a column of the right shape and kind.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(f"{path} does not exist: check the path.")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            columns = {name: data[name] for name in data.files}
-    except Exception as error:  # zip, npy header and pickle errors are all the same to a user
-        raise UserError(f"{path} cannot be read as an .npz file ({error}): write the predictions again.") from None
+    columns = read_npz(path, "write the predictions again")
     n = len(columns["frame"]) if columns.get("frame", np.array(0)).ndim == 1 else 0
     wanted = dict.fromkeys(WORDS, ("U", (n,))) | dict.fromkeys(NUMBERS, ("f", (n,)))
     wanted |= {name: ("f", (n, *shape)) for name, shape in SHAPES.items()}
@@ -65,6 +64,11 @@ def read_predictions_npz(path: Path) -> list[HandPrediction]:
     for name, known in (("status", get_args(Status)), ("side", get_args(Side))):
         if unknown := set(columns[name].tolist()) - set(known):
             raise UserError(f"{path} holds the {name} '{min(unknown)}', which there is not: write it again.")
+    sure = (columns["confidence"] >= 0) & (columns["confidence"] <= 1) & (columns["cube_mm"] > 0)
+    wild = [name for name in SHAPES if not (np.nan_to_num(np.abs(columns[name]), nan=0) <= LARGEST).all()]
+    if not sure.all() or wild:
+        what = ", ".join(wild) or "a confidence or cube"
+        raise UserError(f"{path} holds {what} that no prediction has: write the predictions again.")
     return [_row(columns, i) for i in range(n)]
 
 

@@ -91,7 +91,7 @@ def test_the_check_notices_a_stray_tensor_and_a_wait() -> None:
         bool(torch.zeros(3, device=META).any())
 
 
-@pytest.mark.parametrize("room", ["util", "render", "dataloader", "model", "training"])
+@pytest.mark.parametrize("room", ["util", "render", "fitting", "dataloader", "model", "training"])
 def test_no_device_is_named(room: str) -> None:
     # Only files are read to the CPU, and only config.py lets a user choose: elsewhere the device is that of the inputs.
     for file in sorted((ROOT / room).rglob("*.py")):

@@ -1,0 +1,1 @@
+"""Gestures recognised from sequences of hand skeletons (or point clouds): data sets, splits, recognisers, training."""
