@@ -103,6 +103,8 @@ class Experiment:
     """Seed of every random draw of the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it is computed; auto takes a GPU where there is one."""
+    processes: int = 1
+    """Processes of this machine that share the work, each with a GPU of its own; under torchrun, its number counts."""
     phase: Literal["pretrain", "transfer", "train", "test"] = "train"
     """What the run does."""
     network: NetworkConfig = COMPACT

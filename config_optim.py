@@ -14,6 +14,10 @@ class OptimConfig:
     """Rendered hands a step."""
     real_batch: int = 32
     """Real crops a step (self-supervision only)."""
+    accumulate: int = 1
+    """Parts of a batch that are taken one after another before the weights move: so much less memory is needed."""
+    sync_batch_norm: bool = False
+    """Batch normalisation by what is in all processes instead of each one's own part."""
     workers: int = 0
     """Processes that draw rendered hands ahead of training; for machines with a GPU and many cores."""
     draw: Literal["cpu", "device"] = "cpu"

@@ -34,7 +34,8 @@ from dataloader.rendered import RenderedHands
 from dataloader.store import FrameStore
 from model.network import DualBranchNetwork
 from render.sampler import HandSampler
-from training.loop import AveragedWeights, Loop, StepLosses
+from training.loop import AveragedWeights, Loop
+from training.parts import Part, Ready, StepLosses
 from training.selfsupervise import self_supervise
 from training.setup import make_fabric, make_network, make_rendered
 from training.sources import load_frames
@@ -130,9 +131,8 @@ class TimedLoop(Loop):
     def run(self, losses: StepLosses, images_per_step: int, judge: object = None, picture: object = None) -> None:
         """Take the steps, without scores and pictures."""
         self.images = images_per_step
-        forward = self.stopwatch.wrapped(LOSSES, losses, backward=False)
 
-        def timed(step: int, generator) -> dict:
+        def timed(step: int, part: Part) -> Ready:
             if len(self.starts) == self.warm_up:
                 self.stopwatch.reset()
                 forget_peak()
@@ -140,7 +140,8 @@ class TimedLoop(Loop):
             if len(self.starts) > self.last:
                 self.seconds_of, self.peak_mib = self.stopwatch.taken(), peak_mib()
                 raise _Done
-            return forward(step, generator)
+            ready = self.stopwatch.wrapped(LOSSES, losses, backward=False)(step, part)
+            return replace(ready, terms=self.stopwatch.wrapped(LOSSES, ready.terms, backward=False))
 
         with self.stopwatch.section(LOOP), suppress(_Done):
             super().run(timed, images_per_step)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from config import AugmentConfig
 from dataloader.camera import Camera
+from util import draws
+from util.draws import Draws
 
 KINDS = ("rotate", "shift", "scale", "nothing")
 """What can happen to a crop; the order of AugmentConfig.weights."""
@@ -62,12 +64,12 @@ class Augmentation:
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
 
-    def draw(self, n: int, generator: torch.Generator) -> Change:
+    def draw(self, n: int, generator: Draws) -> Change:
         """Changes for n crops."""
         config = self.config
         weights = torch.tensor(config.weights, dtype=torch.float32)
-        kind = torch.multinomial(weights, n, replacement=True, generator=generator)
-        swing = 2 * torch.rand(n, 5, generator=generator) - 1
+        kind = draws.choice(generator, weights, n)
+        swing = 2 * draws.rand(generator, n, 5) - 1
         low, high = config.cube_factor
         factor = low + (high - low) * (swing[:, 4] + 1) / 2
         return Change(

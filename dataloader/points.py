@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dataloader.crop import HandCrop
+from util import draws
+from util.draws import Draws
 
 BOX_MARGIN_MM = (25.0, 25.0, 20.0)
 """How far a hand's surface may lie outside the box of its joints, along x, y, z."""
@@ -34,14 +36,14 @@ def _planes_xyz(crop: HandCrop) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "
 
 
 def sample_indices(
-    mask: Bool[Tensor, "b p"], n: int, generator: torch.Generator
+    mask: Bool[Tensor, "b p"], n: int, generator: Draws
 ) -> tuple[Int[Tensor, "b n"], Bool[Tensor, " b"]]:
     """n places where the mask is set: drawn without replacement, or all of them repeated whole when there are fewer.
 
     Returns the places and, for each row, whether there was any; rows without one get places that mean nothing.
     """
     # Drawn by the caller's generator, so alike on all devices; from pinned memory the copy to a GPU waits for nothing.
-    keys = torch.rand(mask.shape, generator=generator, pin_memory=mask.is_cuda).to(mask.device, non_blocking=True)
+    keys = draws.rand(generator, *mask.shape, pin_memory=mask.is_cuda).to(mask.device, non_blocking=True)
     taken = min(n, mask.shape[1])
     order = torch.where(mask, keys, -1.0).topk(taken, dim=1).indices
     count = mask.sum(dim=1)
@@ -50,7 +52,7 @@ def sample_indices(
 
 
 def points_from_crop(
-    crop: HandCrop, n: int, generator: torch.Generator, mask: Bool[Tensor, "b 1 s s"] | None = None
+    crop: HandCrop, n: int, generator: Draws, mask: Bool[Tensor, "b 1 s s"] | None = None
 ) -> tuple[Float[Tensor, "b n 3"], Bool[Tensor, " b"]]:
     """n random points on the foreground of each crop (of it, the part inside `mask`), in half cubes from the centre.
 

@@ -17,6 +17,8 @@ from render.occluders import erased_by_spheres, outside_box, with_object
 from render.rasterise import rasterise
 from render.sampler import HandSampler
 from render.sensor import SensorNoise
+from util import draws
+from util.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class RenderedHands:
         """Where hands are drawn."""
         return self.layer.faces.device
 
-    def batch(self, n: int, generator: torch.Generator) -> HandSample:
+    def batch(self, n: int, generator: Draws) -> HandSample:
         """n rendered hands: `images` of what the sampler draws."""
         return self.images(self.sampler.sample(n, generator), generator)
 
     @torch.no_grad()
-    def images(self, hands: HandParams, generator: torch.Generator) -> HandSample:
+    def images(self, hands: HandParams, generator: Draws) -> HandSample:
         """Sampled hands, placed and rendered.
 
         The crop's centre is the mean of the hand's visible surface (as for real frames, whose centre is the mean of the
@@ -73,7 +75,7 @@ class RenderedHands:
         camera = draw_cameras(n, config.focal_px, generator)
         placed = place_hands(self.layer, hands, config, generator)
         cube_mm = config.cube_mm * _uniform((n, 1), config.cube_scale, generator).expand(n, 3)
-        shift = config.centre_shift_mm * (2 * torch.rand(n, 3, generator=generator) - 1)
+        shift = config.centre_shift_mm * (2 * draws.rand(generator, n, 3) - 1)
         centre_mm = visible_centre(placed.vertices_mm, self.layer.faces) + shift
         crop = empty_crop(camera, centre_mm, cube_mm, config.size)
         surface = self.forearm.attach(placed.vertices_mm, generator)
@@ -85,18 +87,20 @@ class RenderedHands:
         )
         return HandSample(crop, placed.joints_mm, placed.vertices_mm, params)
 
-    def _as_seen(self, crop: HandCrop, depth_mm: Tensor, joints_mm: Tensor, generator: torch.Generator) -> Tensor:
+    def _as_seen(self, crop: HandCrop, depth_mm: Tensor, joints_mm: Tensor, generator: Draws) -> Tensor:
         """Clean depth -> what a data set would hold: hidden parts, then the sensor, then the data set's hand box."""
         occluders, n = self.config.occluders, len(depth_mm)
         centre_z, half_mm = crop.centre_mm[:, 2], crop.cube_mm[:, 2] / 2
-        hidden = _chosen(n, occluders.spheres_chance, generator)
+        hidden, theirs = _chosen(n, occluders.spheres_chance, generator), draws.fork(generator)
         if len(hidden) > 0:
             some = crop.select(hidden).with_depth_mm(depth_mm[hidden])
-            gone = erased_by_spheres(all_points_xyz(some), some.xyz_from_mm(joints_mm[hidden]), occluders, generator)
+            joints_xyz = some.xyz_from_mm(joints_mm[hidden])
+            gone = erased_by_spheres(all_points_xyz(some), joints_xyz, occluders, draws.at(theirs, hidden))
             depth_mm[hidden] = depth_mm[hidden] * ~gone.view(len(hidden), *depth_mm.shape[1:])
-        shared = _chosen(n, occluders.object_chance, generator)
+        shared, theirs = _chosen(n, occluders.object_chance, generator), draws.fork(generator)
         if len(shared) > 0:
-            depth_mm[shared] = with_object(depth_mm[shared], centre_z[shared], half_mm[shared], generator)
+            own = draws.at(theirs, shared)
+            depth_mm[shared] = with_object(depth_mm[shared], centre_z[shared], half_mm[shared], own)
         sample_mm = crop.cube_mm[:, 0] / crop.size
         if self.config.noise:
             depth_mm = self.sensor(depth_mm, generator, sample_mm)
@@ -106,21 +110,19 @@ class RenderedHands:
         return depth_mm
 
 
-def draw_cameras(n: int, focal_px: tuple[float, float], generator: torch.Generator) -> Camera:
+def draw_cameras(n: int, focal_px: tuple[float, float], generator: Draws) -> Camera:
     """n cameras with square pixels, focal lengths from a range; a crop cannot see where the principal point is."""
     focal = _uniform((n, 1), focal_px, generator).expand(n, 2)
     return Camera(focal, torch.tensor([320.0, 240.0]).expand(n, 2))
 
 
-def place_hands(
-    layer: HandLayer, params: HandParams, config: RenderedConfig, generator: torch.Generator
-) -> PlacedHands:
+def place_hands(layer: HandLayer, params: HandParams, config: RenderedConfig, generator: Draws) -> PlacedHands:
     """Hands with the middle of their vertices at a random distance, up to `aside_deg` off the optical axis."""
     n = len(params.rotation)
     mesh = layer(params.rotation, params.pose, params.shape)
     factor = 1000 * params.scale[:, None]
     z = _uniform((n, 1), config.range_mm, generator)
-    aside = torch.deg2rad(config.aside_deg * (2 * torch.rand(n, 2, generator=generator) - 1)).tan()
+    aside = torch.deg2rad(config.aside_deg * (2 * draws.rand(generator, n, 2) - 1)).tan()
     middle = torch.cat([aside * z, z], -1)
     translation = middle - (mesh.vertices_m * factor).mean(1)
     params = HandParams(params.rotation, params.pose, params.shape, params.scale, translation)
@@ -144,11 +146,11 @@ def visible_centre(vertices_mm: Float[Tensor, "b v 3"], faces: Int[Tensor, "f 3"
     return (weight * (a[2:] + b[2:] + c[2:])).sum(-1).T
 
 
-def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Draws) -> Tensor:
     low, high = bounds
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return low + (high - low) * draws.rand(generator, *shape)
 
 
-def _chosen(n: int, chance: float, generator: torch.Generator) -> Tensor:
+def _chosen(n: int, chance: float, generator: Draws) -> Tensor:
     """Which of n images something happens to."""
-    return (torch.rand(n, generator=generator) < chance).nonzero()[:, 0]
+    return draws.happens(generator, n, chance).nonzero()[:, 0]

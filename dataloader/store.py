@@ -18,6 +18,7 @@ from dataloader.crop import empty_crop, published_grid
 from dataloader.packing import PER_FRAME, load_packed, pack
 from dataloader.patch import StoredFrame
 from dataloader.sample import HandSample
+from util.draws import Draws
 from util.errors import UserError
 
 
@@ -93,7 +94,7 @@ class FrameStore:
     def batch(
         self,
         indices: Sequence[int] | np.ndarray | Tensor,
-        generator: torch.Generator | None = None,
+        generator: Draws | None = None,
         augment: Augmentation | None = None,
     ) -> HandSample:
         """Crops of the chosen frames, augmented when `augment` is given (it then needs the generator).

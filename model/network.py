@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from config import NetworkConfig
-from dataloader.crop import HandCrop, normalised_depth
+from dataloader.crop import FOREGROUND_BELOW, HandCrop, normalised_depth
 from model.backbone import Encoder, Stem, initialise
 from model.model_branch import HandEstimate, JointsHead, LinearHead
 from model.offset_maps import Cells, read_maps, read_rows, write_maps
@@ -123,6 +123,11 @@ class DualBranchNetwork(nn.Module):
         """Length that hand parameters call 1, one for each crop."""
         half = crop.cube_mm[:, 2:] / 2
         return half if self.config.unit_mm is None else torch.full_like(half, self.config.unit_mm)
+
+    def cells_seen(self, depth: Float[Tensor, "b 1 size size"]) -> Int[Tensor, " b"]:
+        """How many foreground cells (`Cells`) the maps of each crop will have."""
+        step = 2 * self.config.stem_stride
+        return (depth[:, 0, ::step, ::step].float() < FOREGROUND_BELOW).flatten(1).sum(1)
 
     def forward(self, crop: HandCrop, stages: int | None = None) -> list[StageOutput]:
         """The stages' answers, first stage first; stages: how many to compute, all by default."""

@@ -7,6 +7,8 @@ from torch import Tensor
 from config import SamplerConfig
 from render.anatomy import FLEXION, SPREAD, TWIST, clamp_to_limits
 from render.postures import COMMON, POSTURES, paths
+from util import draws
+from util.draws import Draws
 
 # Neighbouring fingers share muscles and tendons: correlation of the curl of index, middle, pinky, ring, thumb
 # (order of magnitude after Haeger-Ross, Schieber, J. Neurosci. 20, 2000: index and thumb move most freely).
@@ -36,36 +38,36 @@ class Articulation:
         self._often = often[self._paths].prod(1)
         self._drag = torch.linalg.cholesky(torch.tensor(_DRAG))
 
-    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n 15 3"]:
+    def draw(self, n: int, generator: Draws) -> Float[Tensor, "n 15 3"]:
         """Angles within limits, radians."""
-        free = torch.rand(n, 1, 1, generator=generator) < self.config.free_share
+        free = draws.rand(generator, n, 1, 1) < self.config.free_share
         angles = torch.where(free, self._free(n, generator), self._on_paths(n, generator))
         angles = self._fingers_together(angles + self._noise(n, generator), generator)
         return clamp_to_limits(angles)
 
-    def path_ends(self, n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
+    def path_ends(self, n: int, generator: Draws) -> Int[Tensor, "n 2"]:
         """Paths to stand on: start and end as places in `POSTURES`; common postures come more often."""
-        pair = self._paths[torch.multinomial(self._often, n, replacement=True, generator=generator)]
-        swap = torch.rand(n, 1, generator=generator) < 0.5
+        pair = self._paths[draws.choice(generator, self._often, n)]
+        swap = draws.rand(generator, n, 1) < 0.5
         return torch.where(swap, pair.flip(-1), pair)
 
-    def _on_paths(self, n: int, generator: torch.Generator) -> Tensor:
+    def _on_paths(self, n: int, generator: Draws) -> Tensor:
         """Between two postures, each finger at its own time."""
         start, end = self.path_ends(n, generator).unbind(-1)
-        time = torch.rand(n, 1, generator=generator) + self.config.timing_sd * torch.randn(n, 5, generator=generator)
-        at_end = torch.rand(n, 1, generator=generator) < self.config.named_share
+        time = draws.rand(generator, n, 1) + self.config.timing_sd * draws.randn(generator, n, 5)
+        at_end = draws.rand(generator, n, 1) < self.config.named_share
         time = torch.where(at_end, torch.zeros(()), time.clamp(0, 1)).repeat_interleave(3, -1).unsqueeze(-1)
         return torch.lerp(self._postures[start], self._postures[end], time)
 
-    def _free(self, n: int, generator: torch.Generator) -> Tensor:
+    def _free(self, n: int, generator: Draws) -> Tensor:
         """Free draws: curls of fingers correlated, PIP with MCP, DIP about two thirds of PIP."""
-        curl = torch.randn(n, 5, generator=generator) @ self._drag.T
+        curl = draws.randn(generator, n, 5) @ self._drag.T
         mcp = _uniform(curl)
-        own = torch.randn(n, 5, generator=generator) @ self._drag.T
+        own = draws.randn(generator, n, 5) @ self._drag.T
         pip = _uniform(0.65 * curl + 0.76 * own)
-        dip = (pip * (2 / 3) + 0.08 * torch.randn(n, 5, generator=generator)).clamp_min(0)
-        fan = torch.rand(n, 1, generator=generator) * 1.3 - 0.15
-        u = torch.rand(n, 5, generator=generator)
+        dip = (pip * (2 / 3) + 0.08 * draws.randn(generator, n, 5)).clamp_min(0)
+        fan = draws.rand(generator, n, 1) * 1.3 - 0.15
+        u = draws.rand(generator, n, 5)
         angles = torch.zeros(n, 5, 3, 3)
         # Low curls are more frequent than high ones, hence the powers.
         angles[:, :4, 0, FLEXION] = -12 + 100 * mcp[:, :4] ** 1.4
@@ -81,22 +83,22 @@ class Articulation:
         angles[:, 4, 2, FLEXION] = -12 + 75 * pip[:, 4] ** 1.4
         return angles.flatten(1, 2).deg2rad()
 
-    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+    def _noise(self, n: int, generator: Draws) -> Tensor:
         """Deviations of single joints; flexions of neighbouring fingers deviate together."""
         config = self.config
-        bend = torch.randn(n, 3, 5, generator=generator) @ self._drag.T
-        noise = config.twist_noise_deg * torch.randn(n, 15, 3, generator=generator)
+        bend = draws.randn(generator, n, 3, 5) @ self._drag.T
+        noise = config.twist_noise_deg * draws.randn(generator, n, 15, 3)
         noise[..., FLEXION] = config.flexion_noise_deg * bend.transpose(1, 2).flatten(1)
-        noise[:, ::3, SPREAD] = config.spread_noise_deg * torch.randn(n, 5, generator=generator)
+        noise[:, ::3, SPREAD] = config.spread_noise_deg * draws.randn(generator, n, 5)
         # Some hands hold a posture exactly: pinching tips meet in those.
-        return noise.deg2rad() * (1.5 * torch.rand(n, 1, 1, generator=generator))
+        return noise.deg2rad() * (1.5 * draws.rand(generator, n, 1, 1))
 
-    def _fingers_together(self, angles: Tensor, generator: torch.Generator) -> Tensor:
+    def _fingers_together(self, angles: Tensor, generator: Draws) -> Tensor:
         """Close the gaps between the fingers of some hands, wholly or partly."""
         n = len(angles)
-        closed = torch.rand(n, 1, generator=generator) < self.config.closed_share
-        amount = torch.where(closed, (0.6 + 0.8 * torch.rand(n, 1, generator=generator)).clamp_max(1), torch.zeros(()))
-        together = torch.tensor(_TOGETHER_DEG).deg2rad() + torch.deg2rad(1.5 * torch.randn(n, 4, generator=generator))
+        closed = draws.rand(generator, n, 1) < self.config.closed_share
+        amount = torch.where(closed, (0.6 + 0.8 * draws.rand(generator, n, 1)).clamp_max(1), torch.zeros(()))
+        together = torch.tensor(_TOGETHER_DEG).deg2rad() + torch.deg2rad(1.5 * draws.randn(generator, n, 4))
         angles = angles.clone()
         angles[:, _BASES, SPREAD] = torch.lerp(angles[:, _BASES, SPREAD], together, amount)
         return angles

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from config import ForearmConfig
 from render.hand_layer import HandLayer
+from util import draws
+from util.draws import Draws
 
 SECTIONS = 7
 """Rings of the tube after the wrist ring."""
@@ -42,13 +44,13 @@ class Forearm:
         apart = torch.cdist(at_rest, at_rest).flatten().argmax()
         self.widest = int(apart) // n, int(apart) % n
 
-    def attach(self, vertices_mm: Float[Tensor, "b v 3"], generator: torch.Generator) -> Float[Tensor, "b w 3"]:
+    def attach(self, vertices_mm: Float[Tensor, "b v 3"], generator: Draws) -> Float[Tensor, "b w 3"]:
         """Hand vertices -> hand and forearm vertices, mm, same frame; a hand without forearm gets one of no length.
 
         generator: CPU. Output: v hand vertices, SECTIONS x ring vertices of the tube, one that closes its end.
         """
         config, b = self.config, len(vertices_mm)
-        drawn = torch.rand(b, 9, generator=generator).to(vertices_mm)
+        drawn = draws.rand(generator, b, 9).to(vertices_mm)
         within = [
             low + (high - low) * drawn[:, k]
             for k, (low, high) in enumerate(
@@ -65,7 +67,7 @@ class Forearm:
         length, width, thickness, taper, sleeve_at, sleeve_width = within
         length = length * (drawn[:, 6] < config.chance)
         sleeve = (sleeve_width - 1) * (drawn[:, 7] < config.sleeve)
-        bend = torch.randn(b, 2, generator=generator).clamp(-2, 2).to(vertices_mm)
+        bend = draws.randn(generator, b, 2).clamp(-2, 2).to(vertices_mm)
         bend = torch.deg2rad(bend * bend.new_tensor([config.flexion_deg, config.deviation_deg]))
 
         ring = vertices_mm[:, self.ring]

@@ -5,13 +5,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from config import OccluderConfig
+from util import draws
+from util.draws import Draws
 
 
 def erased_by_spheres(
     surface_xyz: Float[Tensor, "b n 3"],
     joints_xyz: Float[Tensor, "b j 3"],
     config: OccluderConfig,
-    generator: torch.Generator,
+    generator: Draws,
 ) -> Bool[Tensor, "b n"]:
     """Which surface points lie in one of 3 to 9 random spheres near joints (Ren et al. 2022, pre-training).
 
@@ -19,8 +21,8 @@ def erased_by_spheres(
     joint, offset per axis and radius are uniform in the config's ranges; `spheres_chance` is for the caller to apply.
     """
     b, low, high = len(joints_xyz), *config.spheres
-    joint = torch.randint(joints_xyz.shape[1], (b, high), generator=generator).to(joints_xyz.device)
-    drawn = torch.rand(b, high, 5, generator=generator).to(joints_xyz)
+    joint = draws.randint(generator, 0, joints_xyz.shape[1], b, high).to(joints_xyz.device)
+    drawn = draws.rand(generator, b, high, 5).to(joints_xyz)
     centre = joints_xyz.gather(1, joint[..., None].expand(-1, -1, 3))
     centre = centre + (2 * drawn[..., :3] - 1) * config.sphere_offset
     count = low + (drawn[:, :1, 4] * (high - low + 1)).floor()
@@ -37,7 +39,7 @@ def outside_box(
     size: int,
     sample_mm: Float[Tensor, " b"],
     config: OccluderConfig,
-    generator: torch.Generator,
+    generator: Draws,
 ) -> Bool[Tensor, "b size size"]:
     """Samples outside an upright box around the joints: data sets that store hand boxes cut fingers and wrists so.
 
@@ -45,7 +47,7 @@ def outside_box(
     `config.box_margin_mm`; images left uncut have nothing outside.
     """
     b = len(joints_uv)
-    drawn = torch.rand(b, 5, generator=generator).to(joints_uv)
+    drawn = draws.rand(generator, b, 5).to(joints_uv)
     low, high = config.box_margin_mm
     margin = (low + (high - low) * drawn[:, :4]) / sample_mm[:, None]
     margin = torch.where(drawn[:, 4:] < config.box_chance, margin, float(4 * size))
@@ -60,7 +62,7 @@ def with_object(
     depth_mm: Float[Tensor, "b s s"],
     centre_z: Float[Tensor, " b"],
     half_mm: Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Draws,
 ) -> Float[Tensor, "b s s"]:
     """Put a tilted slab of random outline into each view, in front of the hand or behind it.
 
@@ -68,7 +70,7 @@ def with_object(
     what lies beyond a straight line that passes the middle at 40 % of half the crop or more.
     """
     b, s = depth_mm.shape[:2]
-    drawn = torch.rand(b, 5, 1, 1, generator=generator).to(depth_mm).unbind(1)
+    drawn = draws.rand(generator, b, 5, 1, 1).to(depth_mm).unbind(1)
     at = (torch.arange(s, device=depth_mm.device, dtype=depth_mm.dtype) / (s / 2) - 1).expand(b, s)
     u, v = at[:, None, :], at[:, :, None]
     angle = drawn[0] * (2 * torch.pi)

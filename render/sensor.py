@@ -9,13 +9,13 @@ repeated over the samples they cover.
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from config import SensorConfig
 from render import sensor_torch, sensor_warp
 from render.sensor_draws import SensorDraws
+from util.draws import Draws
 
 BACKENDS: dict[str, Callable[[Tensor, SensorDraws], Tensor]] = {
     "warp": sensor_warp.noisy,
@@ -33,7 +33,7 @@ class SensorNoise:
     def __call__(
         self,
         depth_mm: Float[Tensor, "b h w"],
-        generator: torch.Generator,
+        generator: Draws,
         pixel_mm: Float[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b h w"]:
         """Noisy copies of float32 depth images of at most 1,000 samples a side, each with strengths of its own.

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from config import SensorConfig
+from util import draws
+from util.draws import Draws
 
 REFERENCE_MM = 500.0
 """Range at which strengths in millimetres hold."""
@@ -54,14 +56,14 @@ class SensorDraws:
         config: SensorConfig,
         depth_mm: Float[Tensor, "b h w"],
         pixel_mm: Float[Tensor, " b"],
-        generator: torch.Generator,
+        generator: Draws,
     ) -> "SensorDraws":
         """Draw on the CPU, whatever the device of the images: the numbers do not depend on it."""
         b, h, w = depth_mm.shape
-        unit = torch.rand(b, 17, generator=generator)
-        keys = torch.randint(-(2**31), 2**31, (b,), generator=generator, dtype=torch.int32)
-        fields = torch.rand(b, 2, *(2 * [max(h, w) // FIELD_CELL + 2]), generator=generator)
-        blobs = torch.randn(b, *(2 * [max(h, w) // BLOB_CELL + 2]), generator=generator)
+        unit = draws.rand(generator, b, 17)
+        keys = draws.randint(generator, -(2**31), 2**31, b, dtype=torch.int32)
+        fields = draws.rand(generator, b, 2, *(2 * [max(h, w) // FIELD_CELL + 2]))
+        blobs = draws.randn(generator, b, *(2 * [max(h, w) // BLOB_CELL + 2]))
         unit, keys, fields, blobs = (tensor.to(depth_mm.device) for tensor in (unit, keys, fields, blobs))
 
         size, aspect = 1 + (config.coarseness - 1) * unit[:, 0], 0.85 + 0.3 * unit[:, 1]

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from config import SamplerConfig
+from util import draws
+from util.draws import Draws
 from util.errors import UserError
 
 N_SHAPE = 10
@@ -20,7 +22,7 @@ def on_target_side(config: SamplerConfig, shape: Float[Tensor, "*batch 10"]) -> 
     return (shape / spread) @ _direction() > SPLIT_AT
 
 
-def draw_shapes(config: SamplerConfig, n: int, generator: torch.Generator) -> Float[Tensor, "n 10"]:
+def draw_shapes(config: SamplerConfig, n: int, generator: Draws) -> Float[Tensor, "n 10"]:
     """Normally distributed coefficients, cut at `shape_limit` spreads, on the side that the settings allow.
 
     Raises UserError when `shape_sd` has not ten entries, or leaves one side without hands.
@@ -36,17 +38,19 @@ def draw_shapes(config: SamplerConfig, n: int, generator: torch.Generator) -> Fl
         raise UserError(
             "sampler.shapes cannot be split: give coefficients 1, 3, 4 a positive shape_sd and shape_limit at least 1."
         )
+    again, attempt = draws.fork(generator), 0
     while len(wrong := ((units @ direction > SPLIT_AT) != (config.shapes == "target")).nonzero().squeeze(1)):
-        units[wrong] = _units(config, len(wrong), generator)
+        attempt += 1
+        units[wrong] = _units(config, len(wrong), draws.at(again, wrong, attempt))
     return units * spread
 
 
-def _units(config: SamplerConfig, n: int, generator: torch.Generator) -> Tensor:
+def _units(config: SamplerConfig, n: int, generator: Draws) -> Tensor:
     limit = torch.full((n, N_SHAPE), config.shape_limit)
     return _cut_normal(-limit, limit, generator)
 
 
-def draw_scales(config: SamplerConfig, n: int, generator: torch.Generator) -> Float[Tensor, "n 1"]:
+def draw_scales(config: SamplerConfig, n: int, generator: Draws) -> Float[Tensor, "n 1"]:
     """Sizes about `scale_mean`, cut at `scale_range`."""
     low, high = ((limit - config.scale_mean) / config.scale_sd for limit in config.scale_range)
     units = _cut_normal(torch.full((n, 1), low), torch.full((n, 1), high), generator)
@@ -58,8 +62,8 @@ def _direction() -> Float[Tensor, "10"]:
     return direction / direction.norm()
 
 
-def _cut_normal(low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
+def _cut_normal(low: Tensor, high: Tensor, generator: Draws) -> Tensor:
     """Standard normal draws between two limits, by the inverse of the distribution function."""
     bottom, top = torch.special.ndtr(low), torch.special.ndtr(high)
-    share = bottom + (top - bottom) * torch.rand(low.shape, generator=generator)
+    share = bottom + (top - bottom) * draws.rand(generator, *low.shape)
     return torch.special.ndtri(share.clamp(1e-6, 1 - 1e-6)).clamp(low, high)

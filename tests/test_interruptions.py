@@ -25,6 +25,7 @@ from train_render import main
 from training.batch_file import read_batch
 from training.finite import FiniteTerms
 from training.loop import Loop
+from training.parts import Part, Ready
 from training.prefetch import rendered_steps, worker_deaths_told
 from training.run import run
 from training.setup import make_network, make_rendered
@@ -256,10 +257,10 @@ def test_as_many_steps_as_allowed_are_skipped_and_leave_no_trace(tmp_path: Path)
     running = next(buffer for name, buffer in loop.network.named_buffers() if name.endswith("running_mean"))
     seen = []
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def losses(step: int, part: Part) -> Ready:
         seen.append((weight.detach().clone(), running.clone()))
         running.add_(1.0 if step % 2 == 0 else float("nan"))
-        return {"maps": weight.square().sum() * (1.0 if step % 2 == 0 else float("nan"))}
+        return Ready(lambda counts: {"maps": weight.square().sum() * (1.0 if step % 2 == 0 else float("nan"))})
 
     loop.run(losses, 1)
     assert loop.skipped == 2 and loop.folder.load_last()["skipped"] == 2
@@ -277,9 +278,9 @@ def test_the_batch_is_kept_where_it_is_noticed_late(tmp_path: Path) -> None:
     loop, weight = a_loop(tmp_path / "run", skip=0, at_once=False)
     batches = list(rendered_steps(SMOKE, make_rendered(SMOKE), 0, 4, 2))
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        loop.learns_from(rendered=batches[step])
-        return {"maps": weight.square().sum() * (float("nan") if step == 0 else 1.0)}
+    def losses(step: int, part: Part) -> Ready:
+        factor = float("nan") if step == 0 else 1.0
+        return Ready(lambda counts: {"maps": weight.square().sum() * factor}, {"rendered": batches[step]})
 
     with pytest.raises(UserError, match=r"Step 0: maps is not finite \(its batch is not-finite-0"):
         loop.run(losses, 1)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from bench.kill_resume import differences
 from config import EXPERIMENTS, Experiment
 from render.surface import surface_distance
 from render.surface_clusters import Clusters
-from training.prefetch import step_generator
+from training.replicas import Learning
 from training.run import run
 from training.setup import make_fabric, make_network
 from util.errors import UserError
@@ -48,15 +49,14 @@ PHASES = {
 def interrupted(experiment: Experiment, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run until a real SIGTERM, which comes while a step's losses are computed."""
 
-    def raised_at(seed: int, at: int) -> torch.Generator:
+    def raised_at(learning: Learning, at: int, *rest: Any) -> Any:
         if at == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(seed, at)
+        return original(learning, at, *rest)
 
-    original = step_generator
+    original = Learning.gradient
     with monkeypatch.context() as patch, signals_end_it(), pytest.raises(Interrupted, match=f"after step {step + 1};"):
-        patch.setattr("training.loop.step_generator", raised_at)
-        patch.setattr("training.transfer_loop.step_generator", raised_at)
+        patch.setattr(Learning, "gradient", raised_at)
         run(experiment, folder)
 
 

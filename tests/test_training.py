@@ -15,6 +15,7 @@ from evaluate import main as evaluate
 from tests.shared import REFERENCE, needs_reference
 from training.finite import FiniteTerms
 from training.loop import Loop
+from training.parts import Ready
 from training.run import run
 from training.setup import make_network
 from util.errors import UserError
@@ -102,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_name(tmp_path):
     weight = network.stage(0).pixel.offsets.weight
     before = weight.detach().clone()
     with pytest.raises(UserError, match="stage1/maps"):
-        loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
+        loop.run(lambda step, part: Ready(lambda counts: {"stage1/maps": weight.sum() * float("nan")}), 1)
     assert torch.equal(before, weight)
 
 
@@ -115,10 +116,11 @@ def test_a_loss_that_is_not_finite_reaches_no_weights_where_nobody_looks_at_once
     weight = network.stage(0).pixel.offsets.weight
     steps, kept = [], []
 
-    def losses(step, generator):
+    def losses(step, part):
         steps.append(step)
         kept.append(weight.detach().clone())
-        return {"stage1/joints": weight.square().sum(), "stage1/maps": weight.sum() * (1.0, float("nan"))[step % 2]}
+        wrong = (1.0, float("nan"))[step % 2]
+        return Ready(lambda counts: {"stage1/joints": weight.square().sum(), "stage1/maps": weight.sum() * wrong})
 
     with pytest.raises(UserError, match=r"Step 1: stage1/maps is not finite.*--resume"):
         loop.run(losses, 1)

@@ -14,6 +14,7 @@ from config import EXPERIMENTS, WEIGHTS, DataConfig, Experiment
 from dataloader.crop import FOREGROUND_BELOW
 from model.generator import ResidualGenerator
 from model.transfer import anchored_to, load_generator, translate
+from training.parts import Ready
 from training.run import run
 from training.setup import make_fabric, make_rendered
 from training.transfer_loop import TransferLoop, TransferNetworks
@@ -91,7 +92,7 @@ def test_the_rate_is_constant_and_then_falls_to_nothing(tmp_path: Path) -> None:
     assert [loop.rate(step) for step in (0, 49, 75, 100)] == pytest.approx([rate, rate, rate / 2, 0])
     before = [parameter.clone() for parameter in networks.to_real.parameters()]
     with pytest.raises(UserError, match=r"to_real/depth.*transfer\.learning-rate"):
-        loop.run(lambda step, generator: {"to_real/depth": before[0].sum() * float("nan")}, 1)
+        loop.run(lambda step, part: Ready(lambda counts: {"to_real/depth": before[0].sum() * float("nan")}), 1)
     for old, new in zip(before, networks.to_real.parameters(), strict=True):
         assert torch.equal(old, new)
 

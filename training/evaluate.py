@@ -17,6 +17,7 @@ from util.draw import write_png
 from util.errors import UserError
 from util.files import write_text
 from util.predictions import write_predictions
+from util.processes import first_only
 from util.run_folder import RunFolder
 
 TABLE = ("mean_mm", "surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "tips_outside_mm")
@@ -41,6 +42,19 @@ def score_and_show(
     """
     predictions: dict[str, torch.Tensor] = {}
     scores = score_frames(network, store, layer, predictions=predictions)
+    first_only(lambda: _show(network, store, folder, name, pictured, predictions))
+    return scores
+
+
+def _show(
+    network: DualBranchNetwork,
+    store: FrameStore,
+    folder: RunFolder,
+    name: str,
+    pictured: int,
+    predictions: dict[str, torch.Tensor],
+) -> None:
+    """Pictures and predictions."""
     if pictured > 0:
         chosen = torch.linspace(0, len(store) - 1, min(pictured, len(store))).long()
         write_png(folder.pictures / f"{name}.png", outputs_picture(network, store.batch(chosen), pictured))
@@ -50,7 +64,6 @@ def score_and_show(
             path = folder.path / "predictions" / f"{name}_{branch}_{kind}.txt"
             write_predictions(path, joints_mm.numpy(), (fx, fy, cx, cy), store.mirrored_width or None)
     write_text(folder.path / "predictions" / "frames.txt", "\n".join(store.names) + "\n")
-    return scores
 
 
 def table(results: dict[str, dict[str, dict]]) -> str:

@@ -16,7 +16,7 @@ class FiniteTerms:
     as they are then, on the device, so that somebody need look only now and then.
 
     Attributes:
-        batch: what the step to come learns from, by name; whoever makes the terms puts it here.
+        batch: what the step learns from, by name; whoever makes the terms puts it here.
         culprit: tensors and frame names of the first step that went wrong, or of the last one that did not.
     """
 

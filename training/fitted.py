@@ -22,9 +22,10 @@ from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer
 from training.branches import render_model
 from training.hand_fit import HandFit
-from training.labelled import labelled_terms
+from training.labelled import label_counts, labelled_terms
 from training.loop import Loop
 from training.measures import hand_measures
+from training.parts import Counts, Part, Ready, within
 from training.prefetch import rendered_steps
 from training.selfsupervise import SelfSupervision, unlabelled_judge
 from training.show import show_outputs
@@ -35,6 +36,7 @@ from util.arrays import read_npz
 from util.errors import UserError
 from util.files import write_whole
 from util.joints import MANO21
+from util.processes import first_only, is_first, shared, world
 
 BATCH = 32
 """Frames that are fitted at once."""
@@ -52,25 +54,35 @@ def learn_fitted(
     config, optim, device = experiment.fitted, experiment.optim, loop.fabric.device
     train, checked = held_out_split(frames, optim.check_frames)
     some = train.subset(np.linspace(0, len(train) - 1, min(config.frames, len(train))).astype(np.int64))
-    fits = _kept(loop, some) or fit_frames(loop.network, some, layer, config)
-    _keep(loop, fits)
+    if (fits := _kept(loop, some)) is None:
+        fits = fit_frames(loop.network, some, layer, config)
+        _keep(loop, fits)
     fitted = replace(some.subset(fits.pop("chosen")), **fits, joint_set=MANO21.name)
     loop.network.train()
     translation, augment = Translation.of(experiment, loop.fabric), Augmentation(experiment.augment)
     terms_of = SelfSupervision(experiment, layer, rendered)
-    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, optim.batch, pinned=device.type != "cpu")
+    parts, pinned, network = loop.learning.parts, device.type != "cpu", loop.network
+    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, optim.batch, pinned, parts)
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        sample = translation(next(batches))
-        chosen = torch.randint(len(fitted), (optim.real_batch,), generator=generator)
+    def losses(step: int, part: Part) -> Ready:
+        sample, generator = translation(next(batches)), part.draws(experiment.seed, step, optim.real_batch)
+        chosen = generator.randint(0, len(fitted), part.size(optim.real_batch))
         real = fitted.batch(chosen, generator, augment).to(device)
-        loop.learns_from(rendered=sample, real=real)
         seen = real.crop.with_depth(with_discs_cut_out(real.crop.depth, experiment.augment, generator))
-        outputs = loop.wrapped(sample.crop.joined(seen))
-        of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)
-        terms = labelled_terms(of_real, real, experiment.supervised)
-        weighted = {f"fitted/{name}": config.weight * value for name, value in terms.items()}
-        return terms_of.rendered_terms(sample, of_rendered) | weighted
+
+        def terms(counts: Counts) -> dict[str, Tensor]:
+            outputs = loop.wrapped(sample.crop.joined(seen))
+            of_rendered, of_real = zip(*(output.split(len(sample)) for output in outputs), strict=True)
+            of_fits = labelled_terms(of_real, real, experiment.supervised, within(counts, "fitted/"))
+            weighted = {f"fitted/{name}": config.weight * value for name, value in of_fits.items()}
+            return terms_of.rendered_terms(sample, of_rendered, within(counts, "rendered/")) | weighted
+
+        def counts() -> dict[str, Tensor]:
+            of_fits = label_counts(real, network.cells_seen(seen.depth))
+            cells = network.cells_seen(sample.crop.depth).sum()
+            return {"rendered/cells": cells} | {f"fitted/{name}": count for name, count in of_fits.items()}
+
+        return Ready(terms, {"rendered": sample, "real": real}, counts)
 
     def picture(step: int) -> None:
         with loop.averaged_weights() as network:
@@ -89,9 +101,12 @@ def fit_frames(
     """
     device = next(network.parameters()).device
     fit = HandFit(layer, config.steps)
-    found: dict[str, list[Tensor]] = {"good": [], "joints_mm": [], "vertices_mm": []}
     network.eval()
-    for at in tqdm(range(0, len(frames), BATCH), unit="batch", desc="fitting", mininterval=2):
+    n = -(-len(frames) // BATCH)
+    bar = tqdm(total=n, unit="batch", desc="fitting", mininterval=2, disable=not is_first())
+
+    def fitted(i: int) -> dict[str, Tensor]:
+        at = BATCH * i
         sample = frames.batch(range(at, min(at + BATCH, len(frames)))).to(device)
         crop = sample.crop
         with torch.no_grad():
@@ -100,10 +115,15 @@ def fit_frames(
         hand = fit(crop, observed, start.hand.params(), start.pixel_xyz)
         with torch.no_grad():
             measures = hand_measures(crop, hand, layer, render_model(crop, hand, layer.faces), observed)
-        found["good"].append((measures["surface_mm"] < config.surface_mm) & (measures["iou"] > config.iou))
-        found["joints_mm"].append(crop.mm_from_xyz(hand.joints_xyz))
-        found["vertices_mm"].append(crop.mm_from_xyz(hand.vertices_xyz))
-    columns = {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
+        bar.update(world())
+        return {
+            "good": ((measures["surface_mm"] < config.surface_mm) & (measures["iou"] > config.iou)).cpu(),
+            "joints_mm": crop.mm_from_xyz(hand.joints_xyz).cpu(),
+            "vertices_mm": crop.mm_from_xyz(hand.vertices_xyz).cpu(),
+        }
+
+    found = shared(n, fitted)
+    columns = {name: torch.cat([batch[name] for batch in found]).numpy() for name in found[0]}
     chosen = columns.pop("good").nonzero()[0]
     if not len(chosen):
         raise UserError("No frame is explained by the hand fitted to it: choose a better start (--load-model).")
@@ -111,12 +131,11 @@ def fit_frames(
 
 
 def _keep(loop: Loop, fits: dict[str, np.ndarray]) -> None:
-    """Write fitted hands to the run folder, where they are not there yet."""
+    """Write fitted hands to the run folder."""
     path = loop.folder.path / FITS
-    if loop.step == 0 or not path.is_file():
-        written = io.BytesIO()
-        np.savez(written, **fits)  # type: ignore[arg-type]
-        write_whole(path, written.getvalue())
+    written = io.BytesIO()
+    np.savez(written, **fits)  # type: ignore[arg-type]
+    first_only(lambda: write_whole(path, written.getvalue()))
 
 
 def _kept(loop: Loop, frames: FrameStore) -> dict[str, np.ndarray] | None:

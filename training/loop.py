@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,24 +15,24 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from config import Experiment, OptimConfig
-from dataloader.sample import HandSample
 from model.network import DualBranchNetwork
 from training.batch_file import write_batch
 from training.finite import FiniteTerms, Undo
-from training.prefetch import step_generator
+from training.parts import StepLosses
+from training.replicas import Learning
 from util.errors import UserError
 from util.interruption import Interrupted, asked, steps_first
+from util.processes import first_known, first_then_others, is_first, rank, wait, world
 from util.random_state import random_state, set_random_state
 from util.run_folder import RunFolder
 from util.settings import to_plain
 
 LOG = logging.getLogger(__name__)
 
+AGREED_EVERY = 10
+"""Steps after which processes tell each other of signals."""
 GRADIENT = "gradient"
 """What the gradient is called among terms that are not finite."""
-
-StepLosses = Callable[[int, torch.Generator], dict[str, Tensor]]
-"""(step, generator of that step) -> weighted loss terms by name."""
 
 
 @dataclass
@@ -75,7 +75,9 @@ class Steps(ABC):
     A kind of loop says how one step is taken (`_update`), what a check writes (`check`), and what goes on (`save`).
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, device: torch.device, networks: Sequence[nn.Module]
+    ) -> None:
         self.experiment = experiment
         self.config = experiment.optim
         self.folder = folder
@@ -83,6 +85,7 @@ class Steps(ABC):
         self.seconds = 0.0
         self.skipped = 0
         self.finite = FiniteTerms(device, at_once=device.type == "cpu" or self.config.skip > 0)
+        self.learning = Learning(self.config, networks)
         self.writer: SummaryWriter
 
     def run(
@@ -100,8 +103,9 @@ class Steps(ABC):
         signal has asked for the end, after the step that it fell into and a checkpoint.
         """
         with steps_first():
-            self._run(losses, images_per_step, judge, picture)
+            self._run(losses, images_per_step, judge, picture if is_first() else None)
         self.writer.close()
+        wait()
 
     def _run(
         self,
@@ -110,7 +114,8 @@ class Steps(ABC):
         judge: Callable[[nn.Module, int], float] | None,
         picture: Callable[[int], None] | None,
     ) -> None:
-        bar = tqdm(range(self.step, self.config.steps), initial=self.step, total=self.config.steps, mininterval=2)
+        steps, hidden = self.config.steps, not is_first()
+        bar = tqdm(range(self.step, steps), initial=self.step, total=steps, mininterval=2, disable=hidden)
         since, at = time.perf_counter(), self.step
         for step in bar:
             terms, total, others = self._update(step, losses)
@@ -122,19 +127,26 @@ class Steps(ABC):
                 self._log(terms, total, {**others, "images_per_s": speed})
                 bar.set_postfix(loss=f"{float(total.detach()):.3f}", images_per_s=f"{speed:.0f}")
                 since, at = time.perf_counter(), self.step
-            if self.step % self.config.check_every == 0 or self.step == self.config.steps:
+            looked = self.step % self.config.check_every == 0 or self.step == self.config.steps
+            if looked:
                 if picture is not None:
                     picture(self.step)
                 self.check(judge)
                 since, at = time.perf_counter(), self.step
-            elif asked():
-                self.seconds += time.perf_counter() - since
-                self._look()
-                self.save()
-            if signal := asked():
+            if signal := self._asked():
+                if not looked:
+                    self.seconds += time.perf_counter() - since
+                    self._look()
+                    self.save()
                 self.writer.close()
                 where = f"--run-dir {self.folder.path} --resume"
                 raise Interrupted(f"Stopped by {signal} after step {self.step}; {where} goes on.")
+
+    def _asked(self) -> str | None:
+        """The signal that asked for the end; processes agree on it now and then, so that all end after one step."""
+        if world() > 1 and self.step % AGREED_EVERY and self.step < self.config.steps:
+            return None
+        return first_known(asked())
 
     @abstractmethod
     def check(self, judge: Callable[[nn.Module, int], float] | None) -> None:
@@ -147,10 +159,6 @@ class Steps(ABC):
     @abstractmethod
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
         """Take one step; its terms, their sum, and what else is logged."""
-
-    def learns_from(self, **samples: HandSample) -> None:
-        """Say what the terms of the step are made from: it is kept in a file when they are not finite."""
-        self.finite.batch = samples
 
     def _may_learn(self, step: int, terms: dict[str, Tensor]) -> bool:
         """Whether a step may be taken; where nobody looks at once, its optimiser finds that out by itself.
@@ -174,7 +182,8 @@ class Steps(ABC):
 
     def _not_finite(self, step: int, names: list[str], frames: dict[str, tuple[str, ...]]) -> UserError:
         """The sentence, once the batch is written."""
-        path = self.folder.path / f"not-finite-{step}.safetensors"
+        of = "" if is_first() else f"-{rank()}"  # each process has a part of the batch
+        path = self.folder.path / f"not-finite-{step}{of}.safetensors"
         joint_sets = {name: sample.joint_set for name, sample in self.finite.batch.items()}
         names = [name for name in names if name != GRADIENT] or names
         about = {"step": str(step), "terms": ", ".join(names)}
@@ -199,7 +208,7 @@ class Steps(ABC):
         if resume and not self.folder.has_checkpoint:
             LOG.warning("%s holds no checkpoint yet: its steps begin anew.", self.folder.path)
         elif resume:
-            state = self.folder.load_last()
+            state = first_then_others(self.folder.load_last)
             self.step, self.seconds, self.skipped = state["step"], state["seconds"], state.get("skipped", 0)
             if "random" in state:
                 set_random_state(state["random"])
@@ -226,7 +235,7 @@ class Loop(Steps):
         folder: RunFolder,
         resume: bool = False,
     ) -> None:
-        super().__init__(experiment, folder, fabric.device)
+        super().__init__(experiment, folder, fabric.device, [network])
         self.fabric = fabric
         self.network = network
         self.schedule = Schedule(self.config)
@@ -240,17 +249,13 @@ class Loop(Steps):
             self._load(state)
 
     def _update(self, step: int, losses: StepLosses) -> tuple[dict[str, Tensor], Tensor, dict[str, float | Tensor]]:
-        generator = step_generator(self.experiment.seed, step)
         rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.config.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
         undo = Undo([self.network]) if self.config.skip else None
-        terms = losses(step, generator)
-        total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
+        terms, self.finite.batch = self.learning.gradient(step, losses, self.fabric.backward)
+        total = torch.stack(list(terms.values())).sum()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         if self._may_learn(step, {**terms, GRADIENT: norm}):
             self.optimizer.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing

@@ -21,6 +21,7 @@ from training.branches import branch_joints_mm, masked_mean, render_model
 from training.observation import outside_at, outside_distance
 from util.joints import JOINT_SETS, NYU14, JointSet
 from util.metrics import JointErrors, share, summary
+from util.processes import shared
 
 POINTS = 1024
 """Observed points that are measured against the surface."""
@@ -44,7 +45,7 @@ class _Scores:
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            self.measures.setdefault(name, []).append(value.cpu())
+            self.measures.setdefault(name, []).append(value)
 
     def result(self, true_mm: Tensor | None, joint_set: JointSet) -> dict:
         columns = {name: torch.cat(values).numpy() for name, values in self.measures.items()}
@@ -82,22 +83,30 @@ def score_frames(
     """
     device = next(network.parameters()).device
     network.eval()
-    scores: dict[str, _Scores] = {}
-    truths: list[Tensor] = []
     joint_set = JOINT_SETS[store.joint_set]
-    for at in range(0, len(store), batch):
-        sample = store.batch(range(at, min(at + batch, len(store)))).to(device)
+
+    def scored(i: int) -> dict[str, dict[str, Tensor]]:
+        """What each branch says of a batch, and how good that is."""
+        sample = store.batch(range(batch * i, min(batch * (i + 1), len(store)))).to(device)
         outputs = network(sample.crop)
-        if sample.joints_mm is not None:
-            truths.append(sample.joints_mm.cpu())
         observed = sample.crop.foreground if sample.observed is None else sample.observed
-        for branch, joints_mm in branch_joints_mm(outputs, sample.crop, joint_set).items():
-            scores.setdefault(branch, _Scores()).joints_mm.append(joints_mm.cpu())
+        found = {
+            branch: {"joints_mm": joints_mm}
+            for branch, joints_mm in branch_joints_mm(outputs, sample.crop, joint_set).items()
+        }
         for branch, keypoints_mm in branch_joints_mm(outputs, sample.crop).items():
-            scores[branch].add({"tips_outside_mm": tips_outside_mm(sample.crop, keypoints_mm)})
+            found[branch]["tips_outside_mm"] = tips_outside_mm(sample.crop, keypoints_mm)
         for k, output in enumerate(outputs, 1):
-            scores[f"stage{k}_model"].add(fit_measures(sample.crop, output, layer, observed))
-    true_mm = torch.cat(truths) if truths else None
+            found[f"stage{k}_model"] |= fit_measures(sample.crop, output, layer, observed)
+        return {branch: {name: value.cpu() for name, value in own.items()} for branch, own in found.items()}
+
+    scores: dict[str, _Scores] = {}
+    for found in shared(-(-len(store) // batch), scored):
+        for branch, own in found.items():
+            entry = scores.setdefault(branch, _Scores())
+            entry.joints_mm.append(own.pop("joints_mm"))
+            entry.add(own)
+    true_mm = None if store.joints_mm is None else torch.from_numpy(store.joints_mm)
     if predictions is not None:
         predictions.update({branch: torch.cat(entry.joints_mm) for branch, entry in scores.items()})
     return {branch: entry.result(true_mm, joint_set) for branch, entry in scores.items()}

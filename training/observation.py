@@ -13,6 +13,7 @@ from dataloader.crop import HandCrop
 from dataloader.points import box_cut, points_from_crop
 from model.network import StageOutput
 from render.spheres import HandSpheres
+from util.draws import Draws
 
 OUTSIDE_SIDE = 64
 """Resolution at which the distance to the observed silhouette is computed."""
@@ -40,7 +41,7 @@ class Observation:
 
 @torch.no_grad()
 def observe(
-    crop: HandCrop, output: StageOutput, spheres: HandSpheres, config: UnlabelledConfig, generator: torch.Generator
+    crop: HandCrop, output: StageOutput, spheres: HandSpheres, config: UnlabelledConfig, generator: Draws
 ) -> Observation:
     """Cut the hand out of real crops, draw points, and say which part of the hand each belongs to.
 

@@ -1,11 +1,11 @@
 """Rendered hands of the training steps, drawn ahead in processes of their own where that is asked for.
 
 Hands are drawn for several steps at once, since drawing a few costs nearly as much as drawing many. What a step gets
-depends on the seed and its number alone: not on where training started, nor on who draws.
+depends on the seed and its number alone: not on where training started, nor on who draws, nor in how many parts.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -16,48 +16,60 @@ from torch.utils.data import DataLoader, Dataset
 from config import Experiment
 from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
+from training.parts import Part
+from util.draws import SampleDraws
 from util.errors import UserError
 from util.interruption import leave_to_parent
-from util.streams import stream
 
 BLOCK = {"cpu": 128, "cuda": 1024}
 """Hands drawn at once on a kind of device, or a step's where a step has more."""
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """All randomness of a step, that of its rendered hands apart, comes from this generator."""
-    return stream("step", seed, step)
-
-
 class RenderedSteps(Dataset):
-    """Batches of rendered hands of steps start to stop - 1; an item is a block of steps."""
+    """Parts of the batches of rendered hands of steps start to stop - 1; an item is a block of steps."""
 
-    def __init__(self, rendered: RenderedHands, batch: int, seed: int, start: int, stop: int) -> None:
-        self.rendered, self.batch, self.seed = rendered, batch, seed
+    def __init__(
+        self, rendered: RenderedHands, batch: int, seed: int, start: int, stop: int, parts: Sequence[Part] = (Part(),)
+    ) -> None:
+        self.rendered, self.batch, self.seed, self.parts = rendered, batch, seed, parts
         self.start, self.stop = start, stop
-        self.steps = max(1, BLOCK[rendered.device.type] // batch)
+        self.size = parts[0].size(batch)
+        self.steps = max(1, BLOCK[rendered.device.type] // self.size)
         self.blocks = range(start // self.steps, -(-stop // self.steps))
 
     def __getitem__(self, block: int) -> list[HandSample]:
-        first, device = block * self.steps, self.rendered.device
+        """Step after step, and of each its parts."""
+        first, size = block * self.steps, self.size
         wanted = range(max(first, self.start), min(first + self.steps, self.stop))
-        with torch.device(device):
-            hands = self.rendered.batch(
-                self.steps * self.batch, stream("rendered hands", self.seed, block, device=device)
-            )
-            return [hands.select(torch.arange(self.batch) + (step - first) * self.batch) for step in wanted]
+        with torch.device(self.rendered.device):
+            hands = [self._hands(first, part) for part in self.parts]
+            return [own.select(torch.arange(size) + (step - first) * size) for step in wanted for own in hands]
+
+    def _hands(self, first: int, part: Part) -> HandSample:
+        """Those of a block of steps."""
+        steps = torch.arange(first, first + self.steps).repeat_interleave(self.size)
+        places = torch.tensor(part.places(self.batch)).repeat(self.steps)
+        draws = SampleDraws.of("rendered hands", self.seed, rows=(steps, places))
+        return self.rendered.batch(len(draws), draws)
 
 
 def rendered_steps(
-    experiment: Experiment, rendered: RenderedHands, start: int, stop: int, batch: int, pinned: bool = False
+    experiment: Experiment,
+    rendered: RenderedHands,
+    start: int,
+    stop: int,
+    batch: int,
+    pinned: bool = False,
+    parts: Sequence[Part] = (Part(),),
 ) -> Iterator[HandSample]:
     """Batches of the steps from start to stop - 1, in order; `optim.workers` processes draw them ahead on a CPU.
 
     pinned: in memory from which a GPU copies while this process goes on, where hands are drawn on the CPU.
+    parts: what of each batch is wanted, one after another.
     """
     on_cpu = rendered.device.type == "cpu"
     workers, pinned = (experiment.optim.workers, pinned) if on_cpu else (0, False)
-    steps = RenderedSteps(rendered, batch, experiment.seed, start, stop)
+    steps = RenderedSteps(rendered, batch, experiment.seed, start, stop, parts)
     if not workers:
         samples = chain.from_iterable(map(steps.__getitem__, steps.blocks))
         return map(HandSample.pin_memory, samples) if pinned else samples

@@ -11,6 +11,7 @@ from dataloader.rendered import RenderedHands
 from dataloader.sample import HandSample
 from training.loop import Loop
 from training.measures import branch_joints_mm
+from training.parts import Counts, Part, Ready
 from training.prefetch import rendered_steps
 from training.setup import make_fabric, make_network, make_rendered
 from training.show import show_outputs
@@ -18,6 +19,7 @@ from training.supervised import supervised_terms
 from training.translation import Translation
 from util.joints import MANO21
 from util.metrics import JointErrors
+from util.processes import shared
 from util.run_folder import RunFolder
 from util.streams import stream
 
@@ -33,13 +35,16 @@ def pretrain(experiment: Experiment, folder: RunFolder, resume: bool, load_model
 
     pinned, optim = fabric.device.type != "cpu", experiment.optim
     source = make_rendered(experiment, fabric.device) if optim.draw == "device" else rendered
-    batches = rendered_steps(experiment, source, loop.step, optim.steps, optim.batch, pinned)
+    batches = rendered_steps(experiment, source, loop.step, optim.steps, optim.batch, pinned, loop.learning.parts)
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(step: int, part: Part) -> Ready:
         sample = translation(next(batches))
-        loop.learns_from(rendered=sample)
         stages = 1 if step < experiment.optim.first_stage_steps else None
-        return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised)
+
+        def terms(counts: Counts) -> dict[str, Tensor]:
+            return supervised_terms(loop.wrapped(sample.crop, stages), sample, layer, experiment.supervised, counts)
+
+        return Ready(terms, {"rendered": sample}, lambda: {"cells": network.cells_seen(sample.crop.depth).sum()})
 
     def judge(network: nn.Module, step: int) -> float:
         errors = held_out_errors(network, held_out)
@@ -74,11 +79,13 @@ def held_out_hands(
 def held_out_errors(network: nn.Module, samples: list[HandSample]) -> dict[str, float]:
     """Mean joint error (mm) of each branch of each stage."""
     device = next(network.parameters()).device
-    found: dict[str, list[Tensor]] = {}
-    for sample in samples:
-        outputs = network(sample.crop.to(device))
-        for name, joints_mm in branch_joints_mm(outputs, sample.crop.to(device)).items():
-            found.setdefault(name, []).append(joints_mm.cpu())
+
+    def joints_mm(i: int) -> dict[str, Tensor]:
+        crop = samples[i].crop.to(device)
+        return {name: mm.cpu() for name, mm in branch_joints_mm(network(crop), crop).items()}
+
+    batches = shared(len(samples), joints_mm)
+    found = {name: [batch[name] for batch in batches] for name in batches[0]}
     true_mm = torch.cat([sample.joints_mm for sample in samples]).numpy()  # type: ignore[arg-type]
     return {
         name: JointErrors.between(torch.cat(mm).numpy(), true_mm, MANO21.names).mean_mm for name, mm in found.items()

@@ -9,6 +9,7 @@ from training.evaluate import score_and_show, table, test
 from training.fitted import learn_fitted
 from training.labelled import learn_labelled
 from training.loop import Loop
+from training.onlooker import open_folder
 from training.prefetch import worker_deaths_told
 from training.pretrain import held_out_final, pretrain
 from training.selfsupervise import self_supervise
@@ -18,12 +19,13 @@ from training.transfer import transfer
 from training.translation import Translation, transfer_generator
 from util.errors import UserError
 from util.files import read_json
+from util.processes import from_first, is_first, wait
 from util.run_folder import RunFolder
 from util.settings import saved_experiment
 
 
 def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model: Path | None = None) -> dict:
-    """Run the phase; returns what went into results.json.
+    """Run the phase, in every process that `make_fabric` starts or finds; returns what went into results.json.
 
     Raises UserError for bad input: missing data or weights, a run folder in use, a loss that is not finite.
     """
@@ -33,7 +35,9 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
     if experiment.phase == "test" and load_model is None:
         raise UserError("The phase test needs weights: add --load-model FILE.")
     transfer_generator(experiment)  # a mistake in what it names is told before frames are read
-    folder = RunFolder.open(run_dir, experiment, resume)
+    make_fabric(experiment)  # what starts other processes starts them here
+    run_dir = from_first(run_dir)
+    folder = open_folder(run_dir, experiment, resume)
     with worker_deaths_told(run_dir):
         if experiment.phase == "pretrain":
             results = pretrain(experiment, folder, resume, load_model)
@@ -44,7 +48,9 @@ def run(experiment: Experiment, run_dir: Path, resume: bool = False, load_model:
         else:
             results = test(experiment, folder, load_model)
     folder.write_results(results)
-    _report(results, folder)
+    if is_first():
+        _report(results, folder)
+    wait()
     return results
 
 
@@ -60,7 +66,7 @@ def train(experiment: Experiment, folder: RunFolder, resume: bool, load_model: P
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     rendered = make_rendered(experiment)
-    kept = read_json(folder.results_file) if resume and folder.results_file.is_file() else {}
+    kept = from_first(read_json(folder.results_file) if resume and folder.results_file.is_file() else {})
     before = kept.get("before") or score_and_show(network, held_out, layer, folder, "before", experiment.pictured)
     if "before" not in kept:
         folder.write_results({"before": before})
@@ -89,11 +95,11 @@ def _pretrained(experiment: Experiment, optim: OptimConfig, folder: RunFolder) -
     """Pre-train in a folder of its own inside the run's, going on with what is there, and return the weights."""
     path = folder.path / "pretrain"
     first = replace(experiment, phase="pretrain", optim=optim)
-    resume = (path / "config.json").is_file()
+    resume = from_first((path / "config.json").is_file())
     inner = RunFolder(path)
-    if resume and inner.results_file.is_file() and saved_experiment(path) == first:
+    if from_first(resume and inner.results_file.is_file() and saved_experiment(path) == first):
         return inner.last_weights  # it was finished before a resume
-    inner = RunFolder.open(path, first, resume)
+    inner = open_folder(path, first, resume)
     inner.write_results(pretrain(first, inner, resume, None))
     return inner.last_weights
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from config import Experiment
@@ -17,6 +16,7 @@ from render.spheres import HandSpheres
 from training.loop import Loop
 from training.measures import score_frames
 from training.observation import Observation, observe
+from training.parts import ITSELF, Counts, Part, Ready, within
 from training.prefetch import rendered_steps
 from training.show import show_outputs
 from training.sources import held_out_split
@@ -38,6 +38,7 @@ from training.unlabelled import (
     pixel_to_model,
     silhouette,
 )
+from util.draws import Draws
 from util.streams import stream
 
 PRIOR_POSES = 2048
@@ -54,12 +55,17 @@ class SelfSupervision:
         self.prior = PosePrior(poses, experiment.unlabelled.prior_floor).to(layer.template.device)
 
     def unlabelled_terms(
-        self, crop: HandCrop, outputs: Sequence[StageOutput], step: int, generator: torch.Generator
+        self,
+        crop: HandCrop,
+        outputs: Sequence[StageOutput],
+        step: int,
+        generator: Draws,
+        counts: Counts = ITSELF,
     ) -> dict[str, Tensor]:
         """Unweighted terms of real crops: {term} for the last stage, stage1/{term} for the first of two.
 
         Terms of weight 0 are not computed. Box, part labels and points come from the last stage and serve both (Ren et
-        al., TIP 2022).
+        al., TIP 2022). counts: `cells`.
         """
         config = self.experiment.unlabelled
         observation = observe(crop, outputs[-1], self.spheres, config, generator)
@@ -78,7 +84,7 @@ class SelfSupervision:
             taught = fitting_joints(observation, last, fit, config, self._looseness(step))
             terms["model_to_pixel"] = model_to_pixel(observation, last, taught)
         if len(outputs) == 2:
-            terms |= teaching_terms(outputs[0], last)
+            terms |= teaching_terms(outputs[0], last, counts)
         return terms
 
     def _fit_terms(self, observation: Observation, output: StageOutput, fit: Fit) -> dict[str, Tensor]:
@@ -102,10 +108,12 @@ class SelfSupervision:
         weights = {name: getattr(config, name.rpartition("/")[2]) * ramp for name in terms}
         return {f"real/{name}": weights[name] * value for name, value in terms.items() if weights[name] > 0}
 
-    def rendered_terms(self, sample: HandSample, outputs: Sequence[StageOutput]) -> dict[str, Tensor]:
+    def rendered_terms(
+        self, sample: HandSample, outputs: Sequence[StageOutput], counts: Counts = ITSELF
+    ) -> dict[str, Tensor]:
         """Weighted terms of rendered crops: as in pre-training, without the shape and scale terms, with collision."""
         config = self.experiment
-        terms = supervised_terms(outputs, sample, self.layer, config.supervised)
+        terms = supervised_terms(outputs, sample, self.layer, config.supervised, counts)
         terms = {name: value for name, value in terms.items() if not name.endswith(("/shape", "/scale"))}
         for k, value in enumerate(collisions(outputs, self.spheres, sample.crop.cube_mm[:, :1] / 2), 1):
             terms[f"stage{k}/collision"] = config.unlabelled.collision * value
@@ -133,35 +141,48 @@ def self_supervise(
     terms_of = SelfSupervision(experiment, layer, rendered)
     train, checked = held_out_split(frames, optim.check_frames)
     batch = optim.batch + (optim.real_batch if experiment.source == "rendered" else 0)
-    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, batch, pinned=device.type != "cpu")
+    parts, pinned, network = loop.learning.parts, device.type != "cpu", loop.network
+    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, batch, pinned, parts)
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        if experiment.source == "rendered":
-            sample = translation(next(batches))
-            loop.learns_from(rendered=sample)
-            return terms_of.rendered_terms(sample, loop.wrapped(sample.crop))
+    def on_rendered(step: int, part: Part) -> Ready:
         sample = translation(next(batches))
-        chosen = torch.randint(len(train), (optim.real_batch,), generator=generator)
+        return Ready(
+            lambda counts: terms_of.rendered_terms(sample, loop.wrapped(sample.crop), counts),
+            {"rendered": sample},
+            lambda: {"cells": network.cells_seen(sample.crop.depth).sum()},
+        )
+
+    def losses(step: int, part: Part) -> Ready:
+        sample, generator = translation(next(batches)), part.draws(experiment.seed, step, optim.real_batch)
+        chosen = generator.randint(0, len(train), part.size(optim.real_batch))
         if taught:
             with loop.averaged_weights() as teacher:
                 real, sure = taught_batch(teacher, train, chosen, generator, augment, device)
         else:
             real, sure = train.batch(chosen, generator, augment).to(device), None
-        loop.learns_from(rendered=sample, real=real)
         seen = real.crop.with_depth(with_discs_cut_out(real.crop.depth, experiment.augment, generator))
-        outputs = loop.wrapped(sample.crop.joined(seen))
-        of_rendered, of_real = zip(*(output.split(optim.batch) for output in outputs), strict=True)
-        terms = terms_of.rendered_terms(sample, of_rendered)
-        unlabelled = terms_of.unlabelled_terms(real.crop, of_real, step, generator)
-        if sure is not None:
-            unlabelled |= teacher_terms(real, sure, of_real[-1])
-        return terms | terms_of.weighted(unlabelled, step)
+
+        def terms(counts: Counts) -> dict[str, Tensor]:
+            outputs = loop.wrapped(sample.crop.joined(seen))
+            of_rendered, of_real = zip(*(output.split(len(sample)) for output in outputs), strict=True)
+            labelled = terms_of.rendered_terms(sample, of_rendered, within(counts, "rendered/"))
+            unlabelled = terms_of.unlabelled_terms(real.crop, of_real, step, generator, within(counts, "real/"))
+            if sure is not None:
+                unlabelled |= teacher_terms(real, sure, of_real[-1])
+            return labelled | terms_of.weighted(unlabelled, step)
+
+        def counts() -> dict[str, Tensor]:
+            crops = {"rendered/cells": sample.crop, "real/cells": seen}
+            return {name: network.cells_seen(crop.depth).sum() for name, crop in crops.items()}
+
+        return Ready(terms, {"rendered": sample, "real": real}, counts)
 
     def picture(step: int) -> None:
         with loop.averaged_weights() as network:
             show_outputs(loop.writer, network, checked.batch(range(min(8, len(checked)))), step)
 
-    loop.run(losses, optim.batch + optim.real_batch, unlabelled_judge(loop, layer, checked), picture)
+    steps = on_rendered if experiment.source == "rendered" else losses
+    loop.run(steps, optim.batch + optim.real_batch, unlabelled_judge(loop, layer, checked), picture)
 
 
 def unlabelled_judge(loop: Loop, layer: HandLayer, checked: FrameStore) -> Callable[[nn.Module, int], float]:

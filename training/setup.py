@@ -1,5 +1,6 @@
 """What every phase needs before its first step: device, hand, network, sources of hands."""
 
+import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -7,16 +8,20 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from config import Experiment, NetworkConfig
 from dataloader.rendered import RenderedHands
 from model.compiled import compile_convolutions
 from model.network import DualBranchNetwork
+from model.synced_norm import with_synced_norms
 from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from render.surface_clusters import Clusters
+from training.replicas import Replicas
 from util.checkpoint import check_fits, fill_module, read_network
 from util.errors import UserError
+from util.processes import is_first, part_at_exit, world
 from util.random_state import seed_all
 from util.settings import from_plain
 
@@ -25,17 +30,33 @@ SECOND_STAGE = ("fusion.", "stages.1.")
 
 
 def make_fabric(experiment: Experiment) -> Fabric:
-    """Device and launch as the experiment says; float32 outside the network's own autocast.
+    """Device and processes as the experiment says, or torchrun; float32 outside the network's own autocast.
 
-    Raises UserError when there is no such device.
+    Raises UserError when there is no such device, or there are not as many.
     """
+    devices, nodes = _processes(experiment)
+    strategy = "auto" if devices * nodes == 1 else Replicas()
     try:
-        fabric = Fabric(accelerator=experiment.device, devices=1, precision="32-true")
+        fabric = Fabric(
+            accelerator=experiment.device, strategy=strategy, devices=devices, num_nodes=nodes, precision="32-true"
+        )
         fabric.launch()
-    except RuntimeError as error:
-        raise UserError(f"The device {experiment.device} is not at hand ({error}): choose --device auto.") from error
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        wanted = experiment.device if devices == 1 else f"{experiment.device} for {devices} processes"
+        raise UserError(f"The device {wanted} is not at hand ({error}): choose --device auto.") from error
+    part_at_exit()
     seed_all(experiment.seed)
     return fabric
+
+
+def _processes(experiment: Experiment) -> tuple[int, int]:
+    """Processes on each machine, and machines."""
+    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
+        if experiment.processes < 1:
+            raise UserError(f"--processes {experiment.processes} is less than 1: choose 1 or more.")
+        return experiment.processes, 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here
 
 
 def make_network(
@@ -57,13 +78,18 @@ def make_network(
         if experiment.network.stages < config.stages:
             config = replace(config, stages=1)
             state = {name: tensor for name, tensor in state.items() if not name.startswith(SECOND_STAGE)}
-        sys.stderr.write(f"{checkpoint.about()}\n")
+        if is_first():
+            sys.stderr.write(f"{checkpoint.about()}\n")
     if state is not None:
         check_fits(partial(DualBranchNetwork, config, layer), state, load_model or "")
     network = DualBranchNetwork(config, layer)
     if state is not None:
         fill_module(network, state, load_model or "")
     settle_surface(layer)
+    if experiment.optim.sync_batch_norm and world() > 1:
+        if experiment.optim.compile or experiment.optim.cuda_graphs:
+            raise UserError("Compiled networks cannot wait for other processes: leave --optim.sync-batch-norm away.")
+        with_synced_norms(network)
     network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if experiment.optim.compile or experiment.optim.cuda_graphs:
         compile_convolutions(network, experiment.optim.cuda_graphs)

@@ -13,6 +13,7 @@ from dataloader.prepare import prepare
 from dataloader.store import FrameStore
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
+from util.processes import first_then_others
 
 HELD_OUT_SHARE = 0.05
 """Share of the training frames that only choose the best checkpoint."""
@@ -33,10 +34,10 @@ def load_frames(experiment: Experiment, split: Literal["train", "test"]) -> Fram
 
     Raises UserError when the data set needs a folder and none is given, it cannot be read, or no frame of it is usable.
     """
-    if experiment.data.name == "demo":
+    if experiment.data.name == "demo":  # in memory, in every process
         return load_demo(experiment.demo, HandLayer(load_hand_model(experiment.hand)), split)
     if experiment.data.name == "benchmark":
-        store = load_benchmark(experiment.benchmark, experiment.data, split, experiment.hand)
+        store = first_then_others(lambda: load_benchmark(experiment.benchmark, experiment.data, split, experiment.hand))
         hidden = split == "train" and experiment.source != "labelled"
         return replace(store, joints_mm=None, vertices_mm=None) if hidden else store
-    return prepare(list_split(experiment.data, split), experiment.data)
+    return first_then_others(lambda: prepare(list_split(experiment.data, split), experiment.data))

@@ -14,6 +14,7 @@ from dataloader.sample import HandSample
 from model.network import StageOutput
 from model.offset_maps import write_maps_at
 from render.hand_layer import HandLayer
+from training.parts import ITSELF, Counts
 
 KNEE = 0.01
 """Where the L1 loss turns quadratic, in normalised units."""
@@ -54,27 +55,38 @@ def joint_rotations(layer: HandLayer, rotation: Tensor, pose: Tensor) -> Float[T
     return torch.cat([root.unsqueeze(-3), roma.rotvec_to_rotmat(layer.axis_angles(pose))], -3)
 
 
-def maps_loss(output: StageOutput, joints_uvd: Float[Tensor, "b 21 3"]) -> Float[Tensor, ""]:
+def maps_loss(output: StageOutput, joints_uvd: Float[Tensor, "b 21 3"], counts: Counts = ITSELF) -> Float[Tensor, ""]:
     """L of predicted maps against those of known joints, over foreground cells (a background cell's are not read)."""
     cells = output.cells
     if len(cells.seen) == 0:
         return output.rows.sum()
     with torch.no_grad():
         wanted = write_maps_at(joints_uvd.index_select(0, cells.crop_of_seen), cells.uvd_of_seen())
-    return smooth_l1(output.rows - wanted).mean()
+    return cell_mean(smooth_l1(output.rows - wanted), counts)
+
+
+def cell_mean(values: Float[Tensor, "n 84"], counts: Counts) -> Float[Tensor, ""]:
+    """Mean over foreground cells; counts: `cells`, where there are more of them in other parts of the batch."""
+    if "cells" not in counts:
+        return values.mean()
+    return values.sum() / (values.shape[1] * counts["cells"].clamp_min(1))
 
 
 def supervised_terms(
-    outputs: Sequence[StageOutput], sample: HandSample, layer: HandLayer, config: SupervisedConfig
+    outputs: Sequence[StageOutput],
+    sample: HandSample,
+    layer: HandLayer,
+    config: SupervisedConfig,
+    counts: Counts = ITSELF,
 ) -> dict[str, Tensor]:
-    """Weighted terms of all stages, by name: stage{k}/{term}."""
+    """Weighted terms of all stages, by name: stage{k}/{term}. counts: `cells`."""
     truth = Truth.of(sample, layer)
     terms: dict[str, Tensor] = {}
     for k, output in enumerate(outputs, 1):
         hand = output.hand
         rotations = joint_rotations(layer, hand.rotation, hand.pose)
         stage = {
-            "maps": config.maps * maps_loss(output, truth.joints_uvd),
+            "maps": config.maps * maps_loss(output, truth.joints_uvd, counts),
             "pixel_joints": config.joints * smooth_l1(output.pixel_uvd - truth.joints_uvd).mean(),
             "model_joints": config.joints * smooth_l1(output.joints_xyz - truth.joints_xyz).mean(),
             "vertices": config.vertices * smooth_l1(output.vertices_xyz - truth.vertices_xyz).mean(),

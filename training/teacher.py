@@ -17,6 +17,8 @@ from dataloader.sample import HandSample
 from dataloader.store import FrameStore
 from model.network import StageOutput
 from training.supervised import smooth_l1
+from util import draws
+from util.draws import Draws
 from util.joints import MANO21
 
 AGREEMENT_MM = 10.0
@@ -28,7 +30,7 @@ def taught_batch(
     teacher: nn.Module,
     frames: FrameStore,
     chosen: Int[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Draws,
     augment: Augmentation,
     device: torch.device,
 ) -> tuple[HandSample, Float[Tensor, "b 21"]]:
@@ -61,7 +63,7 @@ def teacher_terms(sample: HandSample, sure: Float[Tensor, "b 21"], output: Stage
 
 
 def with_discs_cut_out(
-    depth: Float[Tensor, "b 1 s s"], config: AugmentConfig, generator: torch.Generator
+    depth: Float[Tensor, "b 1 s s"], config: AugmentConfig, generator: Draws
 ) -> Float[Tensor, "b 1 s s"]:
     """Crops in which up to `config.discs` discs, each around a sample of the foreground, are background.
 
@@ -70,11 +72,11 @@ def with_discs_cut_out(
     if config.discs == 0:
         return depth
     b, s = len(depth), depth.shape[-1]
-    count = torch.randint(config.discs + 1, (b, 1), generator=generator)
-    radius = config.disc_radius * torch.rand(b, config.discs, generator=generator)
+    count = draws.randint(generator, 0, config.discs + 1, b, 1)
+    radius = config.disc_radius * draws.rand(generator, b, config.discs)
     radius = torch.where(torch.arange(config.discs) < count, radius, -1.0).to(depth.device)
     weight = (depth < 1).flatten(1).cpu() + 1e-12
-    middle = torch.multinomial(weight, config.discs, generator=generator, replacement=True).to(depth.device)
+    middle = draws.row_choice(generator, weight, config.discs).to(depth.device)
     place = torch.arange(s, device=depth.device)
     rows, columns = (middle // s)[..., None], (middle % s)[..., None]
     squared = (place - rows).square()[..., :, None] + (place - columns).square()[..., None, :]

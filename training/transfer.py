@@ -22,6 +22,7 @@ from dataloader.store import FrameStore
 from model.generator import Generator
 from model.transfer import load_generator, translate
 from training import transfer_losses
+from training.parts import ITSELF, Counts, Part, Ready, within
 from training.prefetch import rendered_steps
 from training.pretrain import held_out_hands
 from training.reader import Reader, Reading
@@ -33,6 +34,7 @@ from training.transfer_truth import label_truth, side_by_side, there_and_back
 from training.translation import Translation
 from util.draw import write_png
 from util.errors import UserError
+from util.processes import first_only
 from util.run_folder import RunFolder
 
 CONSISTENCY = ("silhouette", "depth", "joints", "features")
@@ -72,8 +74,15 @@ class TransferTerms:
             reading = self.reader(crop.depth)
         return Source(crop, Kept.of(crop, joints_uvd, config), reading)
 
-    def consistency(self, source: Source, translated: Float[Tensor, "b 1 s s"], weight: float) -> dict[str, Tensor]:
-        """Weighted terms, those of weight 0 left out."""
+    def counts(self, **sources: Source) -> dict[str, Tensor]:
+        """What `generator_terms` divide by: the mean size of features, of each source that is read."""
+        read = {name: source.reading for name, source in sources.items() if source.reading is not None}
+        return {f"{name}/features": transfer_losses.feature_size(reading) for name, reading in read.items()}
+
+    def consistency(
+        self, source: Source, translated: Float[Tensor, "b 1 s s"], weight: float, counts: Counts = ITSELF
+    ) -> dict[str, Tensor]:
+        """Weighted terms, those of weight 0 left out. counts: `features`."""
         config = self.config
         terms: dict[str, Tensor] = {}
         if source.kept is None:
@@ -87,13 +96,17 @@ class TransferTerms:
             if config.joints:
                 terms["joints"] = config.joints * transfer_losses.joints(source.reading, reading)
             if config.features:
-                terms["features"] = config.features * transfer_losses.features(source.reading, reading)
+                terms["features"] = config.features * transfer_losses.features(
+                    source.reading, reading, counts.get("features")
+                )
         return {name: weight * value for name, value in terms.items()}
 
-    def generator_terms(self, rendered: Source, real: Source, step: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def generator_terms(
+        self, rendered: Source, real: Source, step: int, counts: Counts = ITSELF
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Weighted terms of the generators, {direction}/{term}; and both translations: looking real, looking rendered.
 
-        The discriminators only look on: no gradient stays with them.
+        The discriminators only look on: no gradient stays with them. counts: of the method of that name.
         """
         config, networks = self.config, self.networks
         adversarial = config.adversarial * min(1.0, (step + 1) / max(config.ramp, 1))
@@ -102,10 +115,10 @@ class TransferTerms:
         terms: dict[str, Tensor] = {}
         made: list[Tensor] = []
         ways = (
-            ("to_real", rendered, real, networks.generators, networks.judge_real),
-            ("to_rendered", real, rendered, networks.generators[::-1], networks.judge_rendered),
+            ("to_real", "rendered", rendered, real, networks.generators, networks.judge_real),
+            ("to_rendered", "real", real, rendered, networks.generators[::-1], networks.judge_rendered),
         )
-        for name, source, wanted, (there, back), judge in ways:
+        for name, of, source, wanted, (there, back), judge in ways:
             weight, returns = (1.0, 1.0) if name == "to_real" else (config.reverse, config.cycle_real)
             depth = source.crop.depth
             translated = self.translated(there, depth)
@@ -123,7 +136,7 @@ class TransferTerms:
             if config.identity:
                 same = self.translated(there, wanted.crop.depth)
                 way["identity"] = config.identity * (same - wanted.crop.depth).abs().mean()
-            way |= self.consistency(source, translated, weight)
+            way |= self.consistency(source, translated, weight, within(counts, f"{of}/"))
             terms |= {f"{name}/{term}": value for term, value in way.items()}
             made.append(translated.detach())
         for judge in networks.judges:
@@ -155,27 +168,33 @@ def transfer(experiment: Experiment, folder: RunFolder, resume: bool, load_model
     terms_of = TransferTerms(experiment, networks, reader)
     augment = Augmentation(experiment.augment) if config.augment else None
     pinned = fabric.device.type != "cpu"
-    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, optim.batch, pinned)
+    batches = rendered_steps(experiment, rendered, loop.step, optim.steps, optim.batch, pinned, loop.learning.parts)
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        sample = next(batches).to(fabric.device)
-        chosen = torch.randint(len(frames), (optim.real_batch,), generator=generator)
+    def losses(step: int, part: Part) -> Ready:
+        sample, seed = next(batches).to(fabric.device), experiment.seed
+        generator = part.draws(seed, step, optim.real_batch)
+        chosen = generator.randint(0, len(frames), part.size(optim.real_batch))
         real = frames.batch(chosen, generator, augment).to(fabric.device)
-        loop.learns_from(rendered=sample, real=real)
         joints_uvd = sample.crop.uvd_from_mm(sample.joints_mm)  # type: ignore[arg-type]
         of_rendered = terms_of.source(sample.crop, joints_uvd, 1.0)
         of_real = terms_of.source(real.crop, None, config.reverse)
-        terms, like_real, like_rendered = terms_of.generator_terms(of_rendered, of_real, step)
-        shown = loop.pools["real"].exchange(like_real, generator)
-        terms |= terms_of.judge_terms("real", real.crop.depth, shown)
-        shown = loop.pools["rendered"].exchange(like_rendered, generator)
-        return terms | terms_of.judge_terms("rendered", sample.crop.depth, shown)
+
+        def terms(counts: Counts) -> dict[str, Tensor]:
+            found, like_real, like_rendered = terms_of.generator_terms(of_rendered, of_real, step, counts)
+            shown = loop.pools["real"].exchange(like_real, part.draws(seed, step, optim.batch).fork())
+            found |= terms_of.judge_terms("real", real.crop.depth, shown)
+            shown = loop.pools["rendered"].exchange(like_rendered, generator)
+            return found | terms_of.judge_terms("rendered", sample.crop.depth, shown)
+
+        return Ready(
+            terms, {"rendered": sample, "real": real}, lambda: terms_of.counts(rendered=of_rendered, real=of_real)
+        )
 
     loop.run(losses, optim.batch + optim.real_batch, picture=_shower(loop, terms_of, rendered, frames))
     translation = Translation(loop.averaged_generator(), fabric.device, config.anchored, terms_of.bf16)
     held_out = held_out_hands(rendered, config.truth_frames)
-    picture = side_by_side(held_out[0].to(fabric.device), translation, frames)
-    write_png(folder.pictures / "translated.png", picture)
+    first = held_out[0].to(fabric.device)
+    first_only(lambda: write_png(folder.pictures / "translated.png", side_by_side(first, translation, frames)))
     truth = label_truth(held_out, translation, judge, frames)
     return {"transfer": truth, "dropped": {"train": dict(frames.dropped)}, "seconds": loop.seconds}
 

@@ -13,7 +13,6 @@ from model.generator import Generator
 from model.transfer import new_generator
 from training.finite import Undo
 from training.loop import AveragedWeights, StepLosses, Steps
-from training.prefetch import step_generator
 from training.transfer_losses import ImagePool
 from util.published import GeneratorSize
 from util.run_folder import RunFolder
@@ -78,7 +77,7 @@ class TransferLoop(Steps):
         folder: RunFolder,
         resume: bool = False,
     ) -> None:
-        super().__init__(experiment, folder, fabric.device)
+        super().__init__(experiment, folder, fabric.device, list(networks.all().values()))
         self.networks, self.device = networks, fabric.device
         config = experiment.transfer
         self.optimizers = [
@@ -126,7 +125,9 @@ class TransferLoop(Steps):
         rate = self.rate(step)
         undo = Undo(self.networks.all().values()) if self.config.skip else None
         pools = {name: pool.state() for name, pool in self.pools.items()}
-        terms = losses(step, step_generator(self.experiment.seed, step))
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        terms, self.finite.batch = self.learning.gradient(step, losses, Tensor.backward)
         total = torch.stack(list(terms.values())).sum()
         if not self._may_learn(step, terms):
             if undo is not None:
@@ -134,13 +135,9 @@ class TransferLoop(Steps):
             for name, images in pools.items():
                 self.pools[name].load(images, self.device)
             return terms, total, {"rate": rate}
-        of_judges = [value for name, value in terms.items() if name.startswith(JUDGES)]
-        of_generators = [value for name, value in terms.items() if not name.startswith(JUDGES)]
         factors = 1.0, self.experiment.transfer.discriminator_rate
-        for optimizer, group, factor in zip(self.optimizers, (of_generators, of_judges), factors, strict=True):
+        for optimizer, factor in zip(self.optimizers, factors, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(group).sum().backward()
             optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]  # where this is 1, a fused optimiser changes nothing
             optimizer.step()
         self.averaged.update(self.networks.to_real, step)

@@ -28,6 +28,9 @@ from dataloader.crop import FOREGROUND_BELOW, HandCrop
 from dataloader.points import BOX_MARGIN_MM, box_cut
 from training.branches import masked_mean
 from training.reader import Reading
+from util import draws
+from util.draws import Draws
+from util.processes import joined, rank
 
 REFERENCE_MM = 500.0
 """Range at which the noise band holds."""
@@ -94,10 +97,15 @@ def joints(source: Reading, translated: Reading) -> Float[Tensor, ""]:
     return (translated.joints_uvd - source.joints_uvd.detach()).abs().mean()
 
 
-def features(source: Reading, translated: Reading) -> Float[Tensor, ""]:
-    """Mean change of the features as a share of their mean size."""
+def features(source: Reading, translated: Reading, size: Float[Tensor, ""] | None = None) -> Float[Tensor, ""]:
+    """Mean change of the features as a share of their mean size. size: that in all parts of the batch."""
     wanted = source.features.detach()
-    return (translated.features - wanted).abs().mean() / wanted.abs().mean().clamp_min(1e-6)
+    return (translated.features - wanted).abs().mean() / feature_size(source, size).clamp_min(1e-6)
+
+
+def feature_size(source: Reading, size: Float[Tensor, ""] | None = None) -> Float[Tensor, ""]:
+    """Mean size of the features, if it is not known."""
+    return source.features.detach().abs().mean() if size is None else size
 
 
 def genuine(verdicts: Float[Tensor, "b 1 p p"]) -> Float[Tensor, ""]:
@@ -133,22 +141,27 @@ class ImagePool:
         self.size = size
         self.images: list[Tensor] = []
 
-    def exchange(self, images: Float[Tensor, "b 1 s s"], generator: torch.Generator) -> Float[Tensor, "b 1 s s"]:
-        """Images to judge in place of these. generator: CPU."""
+    def exchange(self, images: Float[Tensor, "b 1 s s"], generator: Draws) -> Float[Tensor, "b 1 s s"]:
+        """Images to judge in place of these. generator: CPU.
+
+        All processes have the same pool: the images of all pass it, one part after another.
+        """
         if self.size == 0:
             return images.detach()
+        b = len(images)
+        chances, places = draws.rand(generator, b), draws.randint(generator, 0, self.size, b)
+        everywhere = [torch.cat(joined(own)) for own in (images.detach(), chances.to(images), places.to(images.device))]
         shown: list[Tensor] = []
-        for image in images.detach():
-            old, place = torch.rand(1, generator=generator), torch.randint(self.size, (1,), generator=generator)
+        for image, old, place in zip(everywhere[0], everywhere[1].tolist(), everywhere[2].tolist(), strict=True):
             if len(self.images) < self.size:
                 self.images.append(image.clone())
                 shown.append(image)
-            elif float(old) < 0.5:
-                shown.append(self.images[int(place)])
-                self.images[int(place)] = image.clone()
+            elif old < 0.5:
+                shown.append(self.images[place])
+                self.images[place] = image.clone()
             else:
                 shown.append(image)
-        return torch.stack(shown)
+        return torch.stack(shown[b * rank() : b * (rank() + 1)])
 
     def state(self) -> list[Tensor]:
         """What a checkpoint keeps."""

@@ -3,21 +3,25 @@
 from torch import Tensor
 
 from model.network import StageOutput
-from training.supervised import smooth_l1
+from training.parts import ITSELF, Counts
+from training.supervised import cell_mean, smooth_l1
 
 
-def teaching_terms(first: StageOutput, second: StageOutput) -> dict[str, Tensor]:
-    """Unweighted terms: maps, pixel joints, model joints (towards the second stage's *pixel* joints), surface."""
+def teaching_terms(first: StageOutput, second: StageOutput, counts: Counts = ITSELF) -> dict[str, Tensor]:
+    """Unweighted terms: maps, pixel joints, model joints (towards the second stage's *pixel* joints), surface.
+
+    counts: `cells`.
+    """
     return {
-        "teach_maps": _maps(first, second),
+        "teach_maps": _maps(first, second, counts),
         "teach_pixel": smooth_l1(first.pixel_uvd - second.pixel_uvd.detach()).mean(),
         "teach_model": smooth_l1(first.joints_xyz - second.pixel_xyz.detach()).mean(),
         "teach_vertices": smooth_l1(first.vertices_xyz - second.vertices_xyz.detach()).mean(),
     }
 
 
-def _maps(first: StageOutput, second: StageOutput) -> Tensor:
+def _maps(first: StageOutput, second: StageOutput, counts: Counts) -> Tensor:
     """L between maps over foreground cells, the only ones that are read."""
     if len(first.rows) == 0:
         return first.rows.sum()
-    return smooth_l1(first.rows - second.rows.detach()).mean()
+    return cell_mean(smooth_l1(first.rows - second.rows.detach()), counts)

@@ -13,5 +13,10 @@ def stream(*names: int | str, device: torch.device | str = "cpu") -> torch.Gener
     The names are hashed, since a CPU generator of torch takes no notice of a seed's upper 32 bits: seeds made of a high
     and a low half would all give the numbers of the low one.
     """
-    digest = hashlib.blake2b(repr(names).encode(), digest_size=4).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
+    return torch.Generator(device).manual_seed(number(*names, size=4) & 0xFFFFFFFF)
+
+
+def number(*names: int | str, size: int) -> int:
+    """A whole number of `size` bytes, signed, that stands for these names."""
+    digest = hashlib.blake2b(repr(names).encode(), digest_size=size).digest()
+    return int.from_bytes(digest, "little", signed=True)

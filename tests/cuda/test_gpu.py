@@ -20,6 +20,7 @@ from render.sensor import SensorNoise
 from render.spheres import HandSpheres
 from render.surface import part_surface_distance, surface_distance
 from training.loop import Loop
+from training.parts import Ready
 from training.prefetch import rendered_steps
 from training.selfsupervise import SelfSupervision
 from training.setup import make_network, make_rendered
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_finite_reaches_no_weights(tmp_path) -> None:
     weight = network.stage(0).pixel.offsets.weight
     before = weight.detach().clone()
     with pytest.raises(UserError, match="Step 0: stage1/maps is not finite"):
-        loop.run(lambda step, generator: {"stage1/maps": weight.sum() * float("nan")}, 1)
+        loop.run(lambda step, part: Ready(lambda counts: {"stage1/maps": weight.sum() * float("nan")}), 1)
     assert loop.step == EXACT.optim.log_every and torch.equal(before, weight)
 
 

@@ -1,0 +1,130 @@
+"""Work on many frames, cut into shards: each is done by one process, written whole, and kept when the work goes on.
+
+    shards = Shards(folder, names, about={"weights": checksum})
+    shards.run(work)            # in every process; work(rows) -> {column: array with a row for each of `rows`}
+    columns = shards.merged()   # in any process: every frame once, in the order of their names
+
+Which frames a shard holds depends on the names and the size of a shard alone, so the number of processes may change
+from one session to the next. Only shards that are missing, damaged or about something else are done (again).
+"""
+
+import io
+import json
+import logging
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from util.errors import UserError
+from util.files import write_whole
+from util.processes import first_only, from_first, rank, wait, world
+
+LOG = logging.getLogger(__name__)
+
+SIZE = 512
+"""Frames of a shard: what is lost at most when a process is killed."""
+NAMES, ABOUT = "frame names", "about"
+"""What a shard holds beside its columns."""
+
+Columns = dict[str, np.ndarray]
+
+
+class Shards:
+    """The shards of one piece of work in a folder of their own, which all processes see.
+
+    Attributes:
+        names: the frames, in the order of their names.
+        rows: where each of them stood in what was given.
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[str], size: int = SIZE, about: Mapping[str, str] | None = None
+    ) -> None:
+        """about: all that results depend on besides the frames; shards about something else are not used.
+
+        Raises UserError when two frames have the same name.
+        """
+        if twice := [name for name, many in Counter(names).items() if many > 1]:
+            raise UserError(f"{len(twice)} names stand for two frames, {twice[0]} for one: rename the files.")
+        self.folder, self.size = folder, size
+        self.rows = sorted(range(len(names)), key=names.__getitem__)
+        self.names = [names[row] for row in self.rows]
+        self._about = json.dumps(dict(about or {}), sort_keys=True)
+
+    def __len__(self) -> int:
+        return (len(self.names) + self.size - 1) // self.size
+
+    def path(self, shard: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f"shard-{shard:05d}-of-{len(self):05d}.npz"
+
+    def missing(self) -> list[int]:
+        """Shards that are still to be done."""
+        return [shard for shard in range(len(self)) if self._read(shard) is None]
+
+    def run(self, work: Callable[[list[int]], Columns]) -> None:
+        """Do what is missing, shared out among the processes; all come back once every shard is there.
+
+        work: rows of what was given -> columns, a row for each.
+        Raises UserError when the folder cannot be written to, ValueError when a column has not as many rows.
+        """
+        missing = from_first(self.missing())
+        if (kept := len(self) - len(missing)) and rank() == 0:
+            LOG.info("%d of %d shards in %s are done already.", kept, len(self), self.folder)
+        for shard in missing[rank() :: world()]:
+            rows = self.rows[self._span(shard)]
+            columns = work(rows)
+            if wrong := [name for name, column in columns.items() if len(column) != len(rows)]:
+                raise ValueError(f"{wrong[0]} has {len(columns[wrong[0]])} rows for {len(rows)} frames")
+            if reserved := {NAMES, ABOUT} & set(columns):
+                raise ValueError(f"no column may be called {reserved.pop()}")
+            content = io.BytesIO()
+            own = {NAMES: np.array(self.names[self._span(shard)]), ABOUT: np.array(self._about)}
+            np.savez(content, **own, **columns)  # type: ignore[arg-type]
+            write_whole(self.path(shard), content.getvalue())
+        wait()
+
+    def merged(self) -> Columns:
+        """The columns of all frames, in the order of their names.
+
+        Raises UserError when a shard is missing, is damaged or holds other frames or columns.
+        """
+        found: list[Columns] = []
+        for shard in range(len(self)):
+            columns = self._read(shard)
+            if columns is None or (found and set(columns) != set(found[0])):
+                what = "is missing or damaged" if columns is None else "holds other columns than those before it"
+                raise UserError(f"{self.path(shard)} {what}: run the same command again, with --resume.")
+            found.append(columns)
+        if not found:
+            return {}
+        return {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+
+    def in_given_order(self, column: np.ndarray) -> np.ndarray:
+        """A merged column in the order in which the names were given."""
+        placed = np.empty_like(column)
+        placed[self.rows] = column
+        return placed
+
+    def remove(self) -> None:
+        """Throw the folder away, once its content is kept elsewhere."""
+        wait()
+        first_only(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+
+    def _span(self, shard: int) -> slice:
+        return slice(shard * self.size, (shard + 1) * self.size)
+
+    def _read(self, shard: int) -> Columns | None:
+        """The columns of a shard; None unless it is whole, about the same, and holds the frames that it should."""
+        try:
+            with np.load(self.path(shard), allow_pickle=False) as file:
+                columns = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+        names, about = columns.pop(NAMES, np.array([])), columns.pop(ABOUT, np.array(""))
+        right = str(about) == self._about and names.tolist() == self.names[self._span(shard)]
+        return columns if right and all(len(column) == len(names) for column in columns.values()) else None
