@@ -50,13 +50,7 @@ class Sheet:
         Raises:
             UserError: the document is absent or has no such markers.
         """
-        text = document.read_text(encoding="utf-8") if document.is_file() else ""
-        first, last = self.markers
-        before, begin, rest = text.partition(first)
-        _, end, after = rest.partition(last)
-        if not begin or not end:
-            raise UserError(f"{document} has no lines '{first}' and '{last}' for the table: put them in.")
-        write_text(document, f"{before}{first}\n\n{self.text(lines)}\n\n{last}{after}")
+        write_between(document, self.markers, self.text(lines))
 
     def _table(self, columns: Sequence[Column], lines: Sequence[Line]) -> str:
         """Rows in their order, one line each; numbers of several seeds one after another."""
@@ -92,8 +86,25 @@ BENCHMARK_SHEET = Sheet(
 )
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Lines of finished rows; none where there is no file.
+def write_between(document: Path, markers: tuple[str, str], tables: str) -> None:
+    """Put tables between a document's two markers.
+
+    Raises:
+        UserError: the document is absent or has no such markers.
+    """
+    text = document.read_text(encoding="utf-8") if document.is_file() else ""
+    first, last = markers
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end:
+        raise UserError(f"{document} has no lines '{first}' and '{last}' for the table: put them in.")
+    write_text(document, f"{before}{first}\n\n{tables}\n\n{last}{after}")
+
+
+def read_lines(path: Path, named: Sequence[str] = ("row", "seed")) -> list[Line]:
+    """Lines of what is finished; none where there is no file.
+
+    named: what every line has.
 
     Raises:
         UserError: a line is damaged.
@@ -102,7 +113,7 @@ def read_lines(path: Path) -> list[Line]:
         return []
     try:
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines() if text.strip()]
-        return [line for line in lines if (line["row"], line["seed"])]
+        return [line for line in lines if [line[name] for name in named]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} has a damaged line ({error}): mend or remove that line.") from error
 

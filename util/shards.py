@@ -12,13 +12,13 @@ import io
 import json
 import logging
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from util.arrays import read_npz
 from util.errors import UserError
 from util.files import write_whole
 from util.processes import first_only, from_first, rank, wait, world
@@ -121,9 +121,8 @@ class Shards:
     def _read(self, shard: int) -> Columns | None:
         """The columns of a shard; None unless it is whole, about the same, and holds the frames that it should."""
         try:
-            with np.load(self.path(shard), allow_pickle=False) as file:
-                columns = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            columns = read_npz(self.path(shard), "run the same command again, with --resume")
+        except UserError:
             return None
         names, about = columns.pop(NAMES, np.array([])), columns.pop(ABOUT, np.array(""))
         right = str(about) == self._about and names.tolist() == self.names[self._span(shard)]
