@@ -1,7 +1,6 @@
 """Poses of every frame of SHREC'17 by one network, one file a recording: what recognisers of gestures learn from."""
 
 import io
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +8,15 @@ import numpy as np
 from tqdm import tqdm
 
 from config import EXPERIMENTS
-from dataloader.datasets.shrec import LISTS, read_gestures
+from dataloader.datasets.shrec import LAYOUT, LISTS, read_gestures
 from dataloader.store import FrameStore
 from predicting.engine import TorchEngine
 from predicting.refine import Refinement
 from training.sources import load_frames
 from util.files import write_whole
 
-BATCH = 64
+TOGETHER = 4
+"""Recordings that are read at once."""
 FILE = "predictions.npz"
 """What the folder of a recording gets, as predict.py writes it."""
 
@@ -41,43 +41,47 @@ def shrec_frames(root: Path) -> FrameStore:
     return load_frames(replace(experiment, data=data), "test")
 
 
-def write_poses(frames: FrameStore, weights: Path, folder: Path, refine: int = 0) -> int:
+def write_poses(root: Path, frames: FrameStore, weights: Path, folder: Path, refine: int = 0) -> int:
     """Write the keypoints of frames, recording by recording, in the camera of the images as stored; returns how many.
 
-    Recordings that are there already are kept. A file holds the names of its frames and their keypoints, (n, 21, 3) mm.
+    Recordings that are there already are kept. A file holds the names of all frames of a recording and their keypoints,
+    (n, 21, 3) mm, NaN where no hand is seen.
 
     Args:
-        frames: of the whole data set.
+        root: the data set.
+        frames: all of it that shows a hand.
         weights: of the network.
         folder: where the folders of recordings go.
         refine: 0: the pixel branch's joints; otherwise those of the model branch after so many steps of optimisation.
 
     Raises:
-        UserError: weights are absent or of something else, or a file cannot be written.
+        UserError: weights are absent or of something else, or a file cannot be read or written.
     """
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(frames.names):
-        rows[str(name).rpartition("/")[0]].append(row)
-    left = [recording for recording in rows if not (folder / recording / FILE).is_file()]
-    if not left:
-        return 0
-    engine = TorchEngine(weights)
-    better = Refinement(None, refine) if refine else None
-    wanted, recordings = [row for recording in left for row in rows[recording]], iter(left)
-    recording, done = next(recordings), np.zeros((0, 21, 3), np.float32)
-    for at in tqdm(range(0, len(wanted), BATCH), unit="batch", desc=folder.name, mininterval=5):
-        sample = frames.batch(wanted[at : at + BATCH])
-        answer = engine(sample.crop)
-        if better is not None:
-            observed = sample.crop.foreground if sample.observed is None else sample.observed
-            answer = better(sample.crop, observed, answer)
-        joints_mm = (answer.pixel_mm if better is None else answer.joints_mm).numpy()
-        done = np.concatenate([done, joints_mm * _flip(frames)])
-        while len(done) >= len(rows[recording]) and len(done):
-            n = len(rows[recording])
-            _write(folder / recording / FILE, [str(frames.names[row]) for row in rows[recording]], done[:n])
-            done, recording = done[n:], next(recordings, recording)
-    return len(wanted)
+    row_of = {str(name): row for row, name in enumerate(frames.names)}
+    engine, better = TorchEngine(weights), Refinement(None, refine) if refine else None
+    left = [g for g in read_gestures(root / LISTS["train"]) if not (folder / g.folder / FILE).is_file()]
+    written = 0
+    for some in tqdm(
+        [left[at : at + TOGETHER] for at in range(0, len(left), TOGETHER)], desc=folder.name, mininterval=5
+    ):
+        names = [f"{g.folder}/{LAYOUT.image.format(LAYOUT.first_image + i)}" for g in some for i in range(g.n_frames)]
+        rows = {name: row_of[name] for name in names if name in row_of}
+        joints_mm = np.full((len(names), 21, 3), np.nan, np.float32)
+        joints_mm[[name in rows for name in names]] = _joints_mm(frames, list(rows.values()), engine, better)
+        for gesture, own in zip(some, np.split(joints_mm, np.cumsum([g.n_frames for g in some])[:-1]), strict=True):
+            _write(folder / gesture.folder / FILE, own)
+        written += len(rows)
+    return written
+
+
+def _joints_mm(frames: FrameStore, rows: list[int], engine: TorchEngine, better: Refinement | None) -> np.ndarray:
+    """(n, 21, 3) keypoints of some frames, in the camera of the images as stored."""
+    sample = frames.batch(rows)
+    answer = engine(sample.crop)
+    if better is not None:
+        observed = sample.crop.foreground if sample.observed is None else sample.observed
+        answer = better(sample.crop, observed, answer)
+    return (answer.pixel_mm if better is None else answer.joints_mm).numpy() * _flip(frames)
 
 
 def _flip(frames: FrameStore) -> np.ndarray:
@@ -85,8 +89,9 @@ def _flip(frames: FrameStore) -> np.ndarray:
     return np.array([-1 if frames.mirrored_width else 1, 1, 1], np.float32)
 
 
-def _write(path: Path, names: list[str], joints_mm: np.ndarray) -> None:
+def _write(path: Path, joints_mm: np.ndarray) -> None:
     content = io.BytesIO()
+    names = [LAYOUT.image.format(LAYOUT.first_image + i) for i in range(len(joints_mm))]
     np.savez(content, frame=np.array(names), joints_mm=joints_mm)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.getvalue())

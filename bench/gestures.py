@@ -139,7 +139,7 @@ class Table:
         folder = self.runs / "poses" / (f"{name}-{fold}" if source.words else name)
         whole = folder / "all-written"
         if not whole.is_file():
-            write_poses(shrec_frames(self.shrec), weights, folder, source.refine)
+            write_poses(self.shrec, shrec_frames(self.shrec), weights, folder, source.refine)
             write_text(whole, f"{weights}\n")
         return folder
 
@@ -237,6 +237,8 @@ def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
 
 
 def _counted(keys: Sequence[tuple[int, int]]) -> str:
+    if not keys:
+        return "-"
     folds, seeds = ({key[k] for key in keys} for k in (0, 1))
     return f"{len(folds)} x {len(seeds)}" if len(keys) == len(folds) * len(seeds) else f"{len(keys)} runs"
 
