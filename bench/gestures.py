@@ -77,10 +77,10 @@ SOURCES = {
     ),
 }
 RECOGNISERS = {
-    "dg-sta": Recogniser("DG-STA", "94.4 / 90.7", 600),
-    "res-tcn": Recogniser("Res-TCN", "91.1 / 87.3", 1500),
-    "sta-res-tcn": Recogniser("STA-Res-TCN", "93.6 / 90.7", 800),
-    "st-gcn": Recogniser("ST-GCN", "92.7 / 87.7", 200, ("--recogniser.frames", "16")),
+    "dg-sta": Recogniser("DG-STA", "94.4 / 90.7", 800),
+    "res-tcn": Recogniser("Res-TCN", "91.1 / 87.3", 1000),
+    "sta-res-tcn": Recogniser("STA-Res-TCN", "93.6 / 90.7", 600),
+    "st-gcn": Recogniser("ST-GCN", "92.7 / 87.7", 150, ("--recogniser.frames", "16")),
 }
 """By the name of train_gesture.py's experiment."""
 PAIRS = (
