@@ -8,13 +8,12 @@ Nothing in DIR is changed. The same command goes on where an earlier one was sto
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-import tyro
-
-from annotating.choices import Choices
-from util.cli import parse_settings, run_entry
+from annotating.choices import AnnotatedName, Choices
+from util.cli import guess, parse_settings, run_entry
 from util.errors import UserError
+from util.reading import readable
 
 if TYPE_CHECKING:
     from annotating.annotations import Annotations
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
 def main(words: Sequence[str]) -> int:
     """Annotate what the command line names, and say how it compares with the labels that are there."""
-    if not words:
-        raise UserError("Name a data set and its --root: see annotate.py --help.")
-    choices = parse_settings(Choices, Choices(tyro.MISSING), words, "annotate.py", (__doc__ or "").strip())
+    choices = _choices(list(words))
     root = choices.check()
     from annotating.place import Place
 
@@ -37,6 +34,22 @@ def main(words: Sequence[str]) -> int:
         sys.stderr.write(f"Stopped; the same command goes on with what is in {place.shards}.\n")
         return 130
     return 0
+
+
+def _choices(words: list[str]) -> Choices:
+    """The settings of a command line, whose first word is a data set.
+
+    Raises:
+        UserError: it is none, or an option is unknown or of the wrong type.
+    """
+    known = get_args(AnnotatedName)
+    if not words or (words[0].startswith("-") and not {"-h", "--help"} & set(words)):
+        raise UserError(f"Name a data set first ({', '.join(known)}), then its --root: see annotate.py --help.")
+    if words[0] not in known and not words[0].startswith("-"):
+        close = guess(words[0], known)
+        raise UserError(f"There is no data set '{readable(words[0])}'{close}: choose {', '.join(known)}.")
+    default = Choices(words[0] if words[0] in known else known[0])
+    return parse_settings(Choices, default, words, "annotate.py", (__doc__ or "").strip())
 
 
 def _annotate(choices: Choices, place: "Place") -> None:
@@ -67,7 +80,7 @@ def _annotate(choices: Choices, place: "Place") -> None:
         first_only(lambda source=source, own=own: form.write(source, own, place))
     _write_more(choices, place, sources, found)
     if is_first():
-        _tell(place, sources, found)
+        _tell(choices, place, sources, found)
 
 
 def _write_more(choices: Choices, place: "Place", sources: "Sequence[Source]", found: "Sequence[Annotations]") -> None:
@@ -92,21 +105,24 @@ def _write_more(choices: Choices, place: "Place", sources: "Sequence[Source]", f
     wait()
 
 
-def _tell(place: "Place", sources: "Sequence[Source]", found: "Sequence[Annotations]") -> None:
-    """Counts, notices and the comparison, on stdout and in comparison.json."""
+def _tell(choices: Choices, place: "Place", sources: "Sequence[Source]", found: "Sequence[Annotations]") -> None:
+    """Counts, notices and the comparison, on stdout and in summary.json and comparison.json."""
     from annotating.compare import compare, comparison_table
-    from annotating.output import counts
+    from annotating.output import counts, summary
     from dataloader.listing import Listing
     from util.files import write_json
+    from util.settings import to_plain
 
-    results = {}
+    results, parts = {}, {}
     for source, own in zip(sources, found, strict=True):
-        told = ", ".join(f"{number:,} {what}" for what, number in counts(source, own).items())
+        told = ", ".join(f"{number:,} {what}" for what, number in counts(own).items())
         sys.stdout.write(f"{source.name}: {len(source):,} frames: {told}.\n")
         if isinstance(source.frames, Listing):
             sys.stdout.writelines(f"{notice}\n" for notice in source.frames.notices)
         if (result := compare(source, own)) is not None:
             results[source.name] = result
+        parts[source.name] = summary(source, own)
+    write_json(place.path("summary.json"), {"settings": to_plain(choices), "parts": parts})
     if results:
         write_json(place.path("comparison.json"), results)
         sys.stdout.write(f"\n{comparison_table(results)}\n\n")

@@ -97,10 +97,10 @@ class Annotations:
         )
 
     def surfaces(self, layer: HandLayer, rows: Sequence[int]) -> Iterator[tuple[int, Float32[np.ndarray, "778 3"]]]:
-        """Each of some rows with a hand, and its surface, mm."""
-        own = np.array([row for row in rows if self.seen[row]], np.int64)
-        for at in range(0, len(own), CHUNK):
-            some = own[at : at + CHUNK]
+        """Each of some rows with a hand, and its surface, mm; `CHUNK` rows are decoded together."""
+        seen = self.seen
+        for at in range(0, len(rows), CHUNK):
+            some = np.array([row for row in rows[at : at + CHUNK] if seen[row]], np.int64)
             hands = self.hands_mm(some)
             with torch.no_grad():
                 mesh = layer(hands.rotation, hands.pose, hands.shape)

@@ -110,6 +110,7 @@ class Choices:
             "--subjects": (self.subjects, ("msra", "shrec", "dhg")),
             "--views": (self.views != (0,), ("nyu",)),
             "--turned": (self.turned, ("icvl",)),
+            "--link-images": (self.link_images, ("nyu", "icvl", "msra", "shrec", "dhg")),
             "--camera": (self.camera is not None, ("folder",)),
             "--sensor": (self.sensor is not None, ("folder",)),
             "--unit": (self.unit is not None, ("folder",)),

@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from annotating.annotations import MEASURES, Annotations
+from annotating.annotations import CHUNK, MEASURES, Annotations
 from annotating.place import Place
-from annotating.source import Source
+from annotating.source import NOT_ASKED, Source
+from dataloader.sources import StoredFrames
 from predicting.output.meshes import MeshFormat, write_mesh
+from predicting.output.write import file_names
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.files import write_text, write_whole
@@ -53,13 +55,17 @@ def write_meshes(
 ) -> None:
     """meshes/FRAME.ply and the like, in the camera of the images as stored; each process writes its share."""
     model = load_hand_model(hand)
-    rows = range(rank(), len(source), world())
+    # the same frames are decoded together whoever does it: numbers come out the same to the last bit
+    parts = range(rank() * CHUNK, len(source), world() * CHUNK)
+    rows = [row for at in parts for row in range(at, min(at + CHUNK, len(source)))]
+    names = [str(PurePosixPath(file).with_suffix("")) for file in source.files]
+    if isinstance(source.frames, StoredFrames):  # one's own files may differ in their endings alone
+        names = file_names(source.files)
     for row, vertices_mm in found.surfaces(HandLayer(model), rows):
         left = (found.side[row] == "left") != bool(source.mirrored_width)
         stored = source.as_stored(vertices_mm).astype(np.float32)
         for kind in dict.fromkeys(kinds):
-            path = place.path(f"meshes/{PurePosixPath(source.files[row]).with_suffix('')}.{kind}")
-            write_mesh(path, stored, model.faces, "left" if left else "right")
+            write_mesh(place.path(f"meshes/{names[row]}.{kind}"), stored, model.faces, "left" if left else "right")
 
 
 def link_images(source: Source, place: Place) -> None:
@@ -73,7 +79,16 @@ def animation_name(source: Source, sequence: str) -> str:
     return f"animations/{re.sub(r'[^A-Za-z0-9.]+', '_', f'{source.name}_{sequence}')}.gif"
 
 
-def counts(source: Source, found: Annotations) -> dict[str, int]:
+def counts(found: Annotations) -> dict[str, int]:
     """Frames of each status; those without a hand by the reason."""
     whys = (str(why) or str(status) for status, why in zip(found.status, found.why, strict=True))
     return dict(Counter(whys).most_common())
+
+
+def summary(source: Source, found: Annotations) -> dict:
+    """Numbers of frames by status, and the names of those without a hand, by the reason."""
+    without: dict[str, list[str]] = {}
+    for file, seen, why in zip(source.files, found.seen, found.why, strict=True):
+        if not seen and why != NOT_ASKED:
+            without.setdefault(str(why), []).append(file)
+    return {"frames": len(source), "with_hand": int(found.seen.sum()), "counts": counts(found), "without_hand": without}

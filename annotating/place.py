@@ -5,6 +5,7 @@ from pathlib import Path
 
 from util.errors import UserError
 from util.files import write_text
+from util.reading import read_text
 
 SHARDS = ".shards"
 """Folder of what was predicted so far; it also marks a folder as one of ours."""
@@ -46,8 +47,12 @@ class Place:
         return path
 
     def copy(self, relative: str, keep: set[int] | None = None, column: int = 0) -> Path:
-        """A text file of the data set as it is, or only lines whose number in a column (from 0) is one of `keep`."""
-        lines = (self.root / relative).read_text(encoding="utf-8").splitlines()
+        """Copy a text file of the data set, or only its lines whose number in a column (from 0) is one of `keep`.
+
+        Raises:
+            UserError: it is missing or no text.
+        """
+        lines = read_text(self.root / relative, "unpack the data set again").splitlines()
         if keep is not None:
             lines = [line for line in lines if line.strip() and int(float(line.split()[column])) in keep]
         path = self.path(relative)

@@ -137,7 +137,16 @@ def about(source: Source, choices: Choices, shapes: Mapping[str, Shape] | None) 
     marks = {
         what: "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest() for what, path in files.items()
     }
-    how = (choices.refine, choices.cube_mm, choices.batch, choices.side, choices.camera, choices.sensor, choices.unit)
+    how = (
+        source.root.resolve(),
+        choices.refine,
+        choices.cube_mm,
+        choices.batch,
+        choices.side,
+        choices.camera,
+        choices.sensor,
+        choices.unit,
+    )
     return {**marks, "source": state.hexdigest(), "how": repr(how)}
 
 
