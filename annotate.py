@@ -48,7 +48,7 @@ def _choices(words: list[str]) -> Choices:
     if words[0] not in known and not words[0].startswith("-"):
         close = guess(words[0], known)
         raise UserError(f"There is no data set '{readable(words[0])}'{close}: choose {', '.join(known)}.")
-    default = Choices(words[0] if words[0] in known else known[0])
+    default = Choices(next((name for name in known if name == words[0]), known[0]))
     return parse_settings(Choices, default, words, "annotate.py", (__doc__ or "").strip())
 
 

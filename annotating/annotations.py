@@ -15,6 +15,8 @@ from util.shards import Columns
 
 MEASURES = ("surface_mm", "coverage", "depth_mm", "iou", "agreement_mm", "window_px", "quadric_mm")
 """Of predicting/judge.py and predicting/smooth_things.py; NaN where one was not taken."""
+MIRROR = np.array([-1, 1, 1], np.float32)
+"""A right hand's points to a left hand's."""
 CHUNK = 256
 """Hands that are decoded at once."""
 
@@ -72,7 +74,7 @@ class Annotations:
     @property
     def seen(self) -> Bool[np.ndarray, " n"]:
         """Frames with a hand, whatever its status says of it."""
-        return np.isfinite(self.joints_mm).all(axis=(1, 2))
+        return np.asarray(np.isfinite(self.joints_mm).all(axis=(1, 2)))
 
     @property
     def fitting(self) -> Bool[np.ndarray, " n"]:
@@ -89,7 +91,7 @@ class Annotations:
         mm of the camera. Zeros, a hand of no size, where there is no hand."""
         chosen = np.arange(len(self)) if rows is None else rows
         params = HandParams.from_vector(torch.from_numpy(np.nan_to_num(self.params[chosen])))
-        flip = np.where((self.side[chosen] == "left")[:, None], np.float32([-1, 1, 1]), np.float32(1))
+        flip = np.where((self.side[chosen] == "left")[:, None], MIRROR, np.float32(1))
         centre_mm = torch.from_numpy(np.nan_to_num(self.centre_mm[chosen]) * flip)
         half_mm = torch.from_numpy(self.cube_mm[chosen, None] / 2)
         return HandParams(
@@ -106,8 +108,7 @@ class Annotations:
                 mesh = layer(hands.rotation, hands.pose, hands.shape)
                 vertices_mm, _ = mesh.placed(hands.scale, hands.translation, 1.0)
             for row, vertices in zip(some.tolist(), vertices_mm[:, :778].numpy(), strict=True):
-                turn = np.float32([-1 if self.side[row] == "left" else 1, 1, 1])
-                yield row, vertices * turn
+                yield row, vertices * MIRROR if self.side[row] == "left" else vertices
 
     def predictions(self, names: Sequence[str], layer: HandLayer, rows: Sequence[int]) -> list[HandPrediction]:
         """Some rows as predict.py has them."""

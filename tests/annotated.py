@@ -46,7 +46,7 @@ def hands(optics: str, n: int) -> tuple[tuple[np.ndarray, ...], tuple[HandPredic
         vertices, joints = mesh.placed(torch.ones(1, 1), shift, 1.0)
         pixels = camera.project(vertices)
         pixels[..., :2] -= 0.5  # the rasteriser's samples stand at whole numbers, a sensor's pixels half a one further
-        images.append(rasterise(pixels, layer.faces, size[::-1])[0].numpy().round().astype(np.uint16))
+        images.append(rasterise(pixels, layer.faces, (size[1], size[0]))[0].numpy().round().astype(np.uint16))
         params = HandParams(turn, pose, shape, torch.ones(1, 1), (shift - centre) / 125)
         truth.append(
             HandPrediction(

@@ -175,13 +175,16 @@ def test_one_shape_a_subject(tmp_path: Path) -> None:
     choices = Choices("shrec", tmp_path / "set", device="cpu", refine=2)
     [source] = format_of(choices).open(choices)
     free = true_annotations(source, hands("gestures", 3)[1], without=(5,))
-    free.params[:, SHAPE] += np.float32([[0], [1], [5], [-1], [-2], [0]])  # the third frame is far off
+    free.params[:, SHAPE] += np.array([[0], [1], [5], [-1], [-2], [0]], np.float32)  # the third frame is far off
     free.status[3] = "poor fit"
     shapes = subject_shapes([source], [free])
     assert set(shapes) == {"subject 2", "subject 7"}
     assert np.allclose(shapes["subject 2"], np.median(free.params[:3, SHAPE], axis=0))
     assert np.allclose(shapes["subject 7"], free.params[4, SHAPE]), "a hand that does not fit says nothing of its shape"
-    held = {"subject 2": np.float32([0.3] * 10 + [1.05]), "subject 7": np.float32([0.0] * 10 + [0.9])}
+    held = {
+        "subject 2": np.array([0.3] * 10 + [1.05], np.float32),
+        "subject 7": np.array([0.0] * 10 + [0.9], np.float32),
+    }
     rows = [0, 1, 3, 4]
     plain = Annotator(source, replace(choices, refine=0), OneShape(_engine(), _layer()), None)(rows)
     for refine in (0, 2):
@@ -201,7 +204,7 @@ def test_distances_are_those_of_joints_that_both_define(tmp_path: Path) -> None:
     choices = Choices("shrec", tmp_path / "set")
     [source] = format_of(choices).open(choices)
     found = true_annotations(source, hands("gestures", 3)[1], without=(1,))
-    moved = replace(found, joints_mm=found.joints_mm + np.float32([0, 3, 4]))
+    moved = replace(found, joints_mm=found.joints_mm + np.array([0, 3, 4], np.float32))
     moved.status[0] = "poor fit"
     result = compare(source, moved)
     assert result is not None and result["labelled"] == 5 and result["labelled_without_hand"] == 1

@@ -175,7 +175,7 @@ def test_frames_beyond_those_asked_for_keep_their_rows(tmp_path: Path) -> None:
 
 def test_left_hands_have_the_parameters_of_right_ones(tmp_path: Path) -> None:
     _, truth = hands("small", 2)
-    flip = np.float32([-1, 1, 1])
+    flip = np.array([-1, 1, 1], np.float32)
     left = replace(
         truth[1],
         side="left",

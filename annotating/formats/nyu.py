@@ -20,6 +20,7 @@ from annotating.formats.tables import centres_of, write_centres, write_parameter
 from annotating.place import Place
 from annotating.source import Source
 from config import DataConfig, NyuConfig
+from dataloader.datasets.catalogue import Split
 from dataloader.datasets.nyu import LABELLED, SIZE, list_nyu
 from util.files import write_whole
 from util.joints import MANO_NAMES, NYU36_OF_MANO21, NYU36_OF_NYU14
@@ -44,10 +45,10 @@ def open_nyu(choices: Choices) -> list[Source]:
         UserError: see `list_nyu`.
     """
     assert choices.root is not None
-    splits = ("train", "test") if choices.split == "all" else (choices.split,)
-    there = [split for split in splits if (choices.root / split / "joint_data.mat").is_file()]
+    splits: tuple[Split, ...] = ("train", "test") if choices.split == "all" else (choices.split,)
+    there: list[Split] = [split for split in splits if (choices.root / split / "joint_data.mat").is_file()]
     found = []
-    for split in there or splits[:1]:
+    for split in there or list(splits[:1]):
         config = DataConfig(name="nyu", root=choices.root, cube_mm=choices.cube_mm, nyu=NyuConfig(views=choices.views))
         listing = list_nyu(config, split)
         of_view = len(listing) // len(choices.views)

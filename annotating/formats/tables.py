@@ -29,7 +29,7 @@ def write_parameters(place: Place, name: str, found: Annotations, rows: np.ndarr
 
 def write_centres(place: Place, relative: str, centres_mm: Float[np.ndarray, "n 3"]) -> None:
     """Centres of cubes, a line a frame, `invalid` where there is no hand."""
-    known = np.isfinite(centres_mm).all(axis=1)
+    known = np.asarray(np.isfinite(centres_mm).all(axis=1))
     lines = lines_of(centres_mm, 3)
     write_text(
         place.path(relative),
