@@ -65,6 +65,7 @@ def _annotate(choices: Choices, place: "Place") -> None:
 
     form = format_of(choices)
     sources = [source.first(choices.frames) for source in form.open(choices)]
+    _check_animation(choices, sources)
     make_fabric(replace(Experiment(), device=choices.device, processes=choices.processes))
     if is_first():
         place.shards.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,25 @@ def _annotate(choices: Choices, place: "Place") -> None:
     _write_more(choices, place, sources, found)
     if is_first():
         _tell(choices, place, sources, found)
+
+
+def _check_animation(choices: Choices, sources: "Sequence[Source]") -> None:
+    """Hold --animate against the recordings that there are.
+
+    Raises:
+        UserError: none matches, or one has no frame of those asked for.
+    """
+    if choices.animate is None:
+        return
+    lengths = {name: len(rows) for source in sources for name, rows in source.rows_of().items()}
+    chosen = {name: length for name, length in lengths.items() if choices.animates(name)}
+    if not chosen:
+        raise UserError(f"--animate {choices.animate} matches no recording: choose such as {next(iter(lengths))}.")
+    first = choices.animate_frames[0] if choices.animate_frames else 0
+    if short := [name for name, length in chosen.items() if length <= first]:
+        raise UserError(
+            f"--animate-frames begins at {first} and {short[0]} has {chosen[short[0]]} frames: begin earlier."
+        )
 
 
 def _write_more(choices: Choices, place: "Place", sources: "Sequence[Source]", found: "Sequence[Annotations]") -> None:

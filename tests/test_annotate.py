@@ -21,8 +21,10 @@ from annotating.choices import Choices
 from annotating.compare import compare, comparison_table
 from annotating.formats.catalogue import format_of
 from annotating.one_shape import SHAPE, OneShape, subject_shapes
+from annotating.output import write_frames
 from annotating.place import SHARDS, Place
 from annotating.run import Annotator, annotate as annotate_source
+from bench import annotated
 from dataloader.crop import HandCrop
 from dataloader.datasets import shrec
 from predicting.engine import EngineAnswer, TorchEngine
@@ -217,6 +219,22 @@ def test_distances_are_those_of_joints_that_both_define(tmp_path: Path) -> None:
     assert compare(unlabelled, moved) is None
 
 
+def test_marked_tips_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_gestures(tmp_path / "set", shrec.LAYOUT)
+    choices = Choices("shrec", tmp_path / "set")
+    [source] = format_of(choices).open(choices)
+    found = true_annotations(source, hands("gestures", 3)[1], without=(1,))
+    write_frames(source, found, Place(source.root, tmp_path / "new"))
+    tip_mm = source.as_stored(found.joints_mm[0, 16].astype(np.float64))
+    u, v = tip_mm[:2] / tip_mm[2] * 463.889 + (320, 240)
+    marks = tmp_path / "marks.csv"
+    rows = [f"{source.files[0]},index_tip,{u + 4.63889},{v},{tip_mm[2]}", f"{source.files[1]},index_tip,9,9,400"]
+    marks.write_text("\n".join(["file,joint,u,v,depth_mm", *rows]) + "\n")
+    annotated.main([str(tmp_path / "new"), "--marks", str(marks)])
+    cells = capsys.readouterr().out.splitlines()[1].split()
+    assert cells[:3] == ["new", "1", "1"] and float(cells[3]) == pytest.approx(tip_mm[2] / 100, abs=0.06)
+
+
 def test_a_frame_depends_on_nothing_beside_it(tmp_path: Path) -> None:
     write_gestures(tmp_path / "set", shrec.LAYOUT)
     choices = Choices("shrec", tmp_path / "set", device="cpu")
@@ -252,6 +270,8 @@ def test_a_frame_depends_on_nothing_beside_it(tmp_path: Path) -> None:
         (["shrec", "--root", "SET", "--refine", "-1"], "--refine counts steps from 0"),
         (["shrec", "--root", "SET", "--animate-frames", "0", "3"], "add --animate PATTERN"),
         (["shrec", "--root", "SET", "--animate", "*", "--animate-frames", "3", "1"], "swap or mend them"),
+        (["shrec", "--root", "SET", "--animate", "P0/*"], "matches no recording: choose such as gesture_1/"),
+        (["shrec", "--root", "SET", "--animate", "*", "--animate-frames", "1", "3"], "has 1 frames: begin earlier"),
         (["shrec", "--root", "SET", "--weights", "none.safetensors"], "none.safetensors does not exist"),
         (["shrec", "--root", "SET", "--one-shapes"], "has no option '--one-shapes'"),
         (["shrek", "--root", "SET"], r"no data set 'shrek' .did you mean shrec"),
