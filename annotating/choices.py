@@ -54,6 +54,9 @@ class Choices:
     """Optimisation steps of each hand against its depth."""
     one_shape: Flag = False
     """One hand shape and size a subject: the median of its frames, with which all are read again."""
+    joints: Literal["model", "pixel"] = "model"
+    """Whose joints are written: those of the hand that meshes and parameters are of, or the pixel branch's, which no
+    hand model holds together. Refinement and --one-shape change the former alone."""
     cube_mm: float | None = None
     """Edge of the cube around a hand; unset = the data set's own, 250 for a folder."""
     batch: int = 16

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from dataloader.patch import StoredFrame
 from dataloader.prepare import NO_HAND, prepare_frame
 from dataloader.sources import StoredFrames
 from predicting.engine import SHIPPED
-from predicting.estimator import CUBE_MM, HandEstimator, chosen_side
+from predicting.estimator import CUBE_MM, HandEstimator, Reading, chosen_side
 from predicting.prediction import HandPrediction, no_hand
 from predicting.views import Attempt, View
 from util.processes import is_first, world
@@ -34,6 +35,17 @@ CROP = 128
 
 Read = tuple[HandPrediction, str]
 """A frame's hand, and why there is none."""
+
+
+class PixelJoints(HandEstimator):
+    """An estimator whose hands have the joints of the pixel branch, with surface and parameters of the model branch."""
+
+    def predicted(self, frame: DepthFrame, reading: Reading | None, sure: float = 1.0) -> HandPrediction:
+        """The answer for a frame; sure: of the side, 0 to 1."""
+        hand = super().predicted(frame, reading, sure)
+        if reading is None:
+            return hand
+        return replace(hand, joints_mm=reading.attempt.view.carried_back(reading.answer.pixel_mm[0].numpy()))
 
 
 class Annotator:
@@ -80,7 +92,8 @@ class Annotator:
         if cube_mm not in self._estimators:
             frames = self.source.frames
             own = frames.side if isinstance(frames, StoredFrames) else "right"
-            self._estimators[cube_mm] = HandEstimator(
+            kind = PixelJoints if self.choices.joints == "pixel" else HandEstimator
+            self._estimators[cube_mm] = kind(
                 engine=self.engine,
                 side=self.choices.side or own or "right",
                 refine=self.choices.refine,
@@ -137,17 +150,13 @@ def about(source: Source, choices: Choices, shapes: Mapping[str, Shape] | None) 
     marks = {
         what: "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest() for what, path in files.items()
     }
-    how = (
-        source.root.resolve(),
-        choices.refine,
-        choices.cube_mm,
-        choices.batch,
-        choices.side,
-        choices.camera,
-        choices.sensor,
-        choices.unit,
-    )
-    return {**marks, "source": state.hexdigest(), "how": repr(how)}
+    how = ("joints", "refine", "cube_mm", "batch", "side", "camera", "sensor", "unit")
+    return {
+        **marks,
+        "source": state.hexdigest(),
+        "root": str(source.root.resolve()),
+        "how": repr([getattr(choices, name) for name in how]),
+    }
 
 
 def _placed(source: Source, listing: Listing, rows: Sequence[int], estimator: HandEstimator) -> list[Read]:

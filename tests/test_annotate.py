@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import annotate
-from annotating.annotations import Annotations
+from annotating.annotations import MEASURES, Annotations
 from annotating.choices import Choices
 from annotating.compare import compare, comparison_table
 from annotating.formats.catalogue import format_of
@@ -243,6 +243,12 @@ def test_a_frame_depends_on_nothing_beside_it(tmp_path: Path) -> None:
     together, alone = annotator(range(6)), annotator([1])
     assert np.abs(together.joints_mm[1] - alone.joints_mm[0]).max() < 0.01 and together.why[5] == "no hand box"
     assert isinstance(alone, Annotations) and alone.seen.tolist() == [True]
+    # of the pixel branch on demand, beside the same hand
+    pixel = Annotator(source, replace(choices, joints="pixel"), OneShape(_engine(), _layer()), None)([1])
+    assert np.array_equal(pixel.params, alone.params)
+    apart = np.linalg.norm(pixel.joints_mm - alone.joints_mm, axis=-1).mean()
+    agreement = alone.measures[0, MEASURES.index("agreement_mm")]
+    assert apart == pytest.approx(agreement, rel=1e-3) and apart > 0.5
 
 
 @pytest.mark.parametrize(
