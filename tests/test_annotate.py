@@ -145,6 +145,14 @@ def test_what_was_stopped_goes_on(tmp_path: Path) -> None:
     assert again.crops == 5
 
 
+def test_ctrl_c_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_gestures(tmp_path / "set", shrec.LAYOUT)
+    monkeypatch.setattr(TorchEngine, "__call__", _Interrupted(0).__call__)
+    assert _main("shrec", "--root", tmp_path / "set") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "set-annotated/gesture_1").exists(), "nothing is written before all is predicted"
+
+
 @pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="torch is without gloo"
 )
