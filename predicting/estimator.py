@@ -89,6 +89,7 @@ class HandEstimator:
         candidates: int = CANDIDATES,
         recrop: bool = False,
         device: str = "auto",
+        held: tuple[str, ...] = (),
     ) -> None:
         """Load weights.
 
@@ -102,6 +103,7 @@ class HandEstimator:
             candidates: places of a frame that are read at most.
             recrop: whether to read a second crop, centred on the hand that the first one showed.
             device: cpu, cuda, or auto.
+            held: what optimisation leaves as it is, of shape and size.
 
         Raises:
             UserError: a file is absent or of another kind, an option is out of range, or the engine's package absent.
@@ -120,7 +122,7 @@ class HandEstimator:
         if any(steps.values()):
             from predicting.refine import Refinement  # it draws poses to know which are plausible
 
-            refinements = {what: Refinement(hand_file, n) for what, n in steps.items() if n}
+            refinements = {what: Refinement(hand_file, n, held=held) for what, n in steps.items() if n}
         self._refine, self._settle = refinements.get("answer"), refinements.get("side")
 
     def __call__(self, depth_mm: np.ndarray, camera: Camera | Intrinsics | str, name: str = "") -> HandPrediction:

@@ -17,9 +17,12 @@ from training.hand_fit import HandFit
 class Refinement:
     """Refines batches of hands; it runs on the CPU."""
 
-    def __init__(self, hand: Path | None, steps: int, config: UnlabelledConfig | None = None) -> None:
-        """Args: hand: file of the hand model, None = the open hand; steps: how many; config: weights of the losses."""
-        self.fit = HandFit(HandLayer(load_hand_model(hand)), steps, config)
+    def __init__(
+        self, hand: Path | None, steps: int, config: UnlabelledConfig | None = None, held: tuple[str, ...] = ()
+    ) -> None:
+        """Args: hand: file of the hand model, None = the open hand; steps: how many; config: weights of the losses;
+        held: what stays as it is (training/hand_fit.py)."""
+        self.fit = HandFit(HandLayer(load_hand_model(hand)), steps, config, held)
 
     def __call__(self, crop: HandCrop, observed: Bool[Tensor, "b 1 s s"], answer: EngineAnswer) -> EngineAnswer:
         """The answer with a better model branch; the pixel branch's joints stay.

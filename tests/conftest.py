@@ -8,7 +8,7 @@ import torch
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture", "annotating")
 
 
 def _checked_modules() -> list[str]:

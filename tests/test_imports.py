@@ -16,9 +16,9 @@ SETTINGS = (
     "config",
     "config_gesture",
 )
-ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture", "annotating")
 ORDER = SETTINGS + ROOMS
-ENTRIES = ("train_render", "evaluate", "predict", "fit_hand", "export", "train_gesture", "hubconf")
+ENTRIES = ("train_render", "evaluate", "predict", "fit_hand", "export", "train_gesture", "annotate", "hubconf")
 MAX_LINES = 400
 
 

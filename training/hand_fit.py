@@ -76,9 +76,16 @@ class _Change:
 class HandFit:
     """Fits batches of hands to crops."""
 
-    def __init__(self, layer: HandLayer, steps: int, config: UnlabelledConfig | None = None) -> None:
-        """Args: layer: the hand, on the crops' device; steps: how many; config: weights of the losses."""
-        self.layer, self.steps, self.config = layer, steps, config or UnlabelledConfig()
+    def __init__(
+        self,
+        layer: HandLayer,
+        steps: int,
+        config: UnlabelledConfig | None = None,
+        held: tuple[str, ...] = (),
+    ) -> None:
+        """Args: layer: the hand, on the crops' device; steps: how many; config: weights of the losses; held: what stays
+        as it is, of the names of RATES."""
+        self.layer, self.steps, self.config, self.held = layer, steps, config or UnlabelledConfig(), held
         self.spheres = HandSpheres(layer)
         poses = HandSampler(deepcopy(layer).cpu(), SamplerConfig()).sample(PRIOR_POSES, stream("pose prior")).pose
         self.prior = PosePrior(poses, self.config.prior_floor).to(layer.faces.device)
@@ -100,7 +107,9 @@ class HandFit:
         """
         cells, pixel_uvd = Cells.of(crop.depth, CELLS), crop.uvd_from_xyz(pixel_xyz)
         change = _Change.none(start)
-        groups = [{"params": [getattr(change, name)], "lr": rate} for name, rate in RATES.items()]
+        groups = [
+            {"params": [getattr(change, name)], "lr": rate} for name, rate in RATES.items() if name not in self.held
+        ]
         optimiser = torch.optim.Adam(groups, betas=(FIRST_MOMENT, SECOND_MOMENT))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.1 ** (step / max(self.steps, 1)))
         half_mm = crop.cube_mm[:, 2:] / 2

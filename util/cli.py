@@ -27,7 +27,7 @@ from util.settings import saved_experiment, settings, wild_setting
 T = TypeVar("T")
 
 PROGRAM = "train_render.py"
-ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture")
+ROOMS = ("util", "render", "fitting", "dataloader", "model", "training", "predicting", "gesture", "annotating")
 BOX = "╭╮╰╯│─ \n"
 
 
