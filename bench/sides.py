@@ -9,11 +9,14 @@ python bench/sides.py [--frames 600] [--kinect DIR]
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -24,9 +27,9 @@ from dataloader.camera import Camera
 from dataloader.frame import DepthFrame
 from dataloader.rendered import RenderedHands
 from dataloader.sources import frames_of
-from predicting.estimator import HandEstimator, begun
-from predicting.sides import WEIGHTS, right_log_odds
-from predicting.views import Hand, View
+from predicting.estimator import SIDES, HandEstimator, Reading, chosen_side
+from predicting.judge import complete, evidence
+from predicting.sides import WEIGHTS
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.streams import stream
@@ -34,64 +37,102 @@ from util.streams import stream
 FINGERS = ((0, 1, 2, 3, 16), (0, 4, 5, 6, 17), (0, 10, 11, 12, 19), (0, 7, 8, 9, 18))
 HALF_OPEN = 0.75
 """Wrist to tip over the length of the bones between, mean of four fingers: a fist has 0.4, a flat hand 1."""
-STRENGTH = 0.01
+SURENESS = (2.0, 4.0)
+"""Log odds from which on hands are counted apart: right in 88 % and in 98 % of all cases, at least."""
+STRENGTH = 0.0005
 """Of the penalty on squared weights, in units of the measures' spread."""
 BATCH = 16
+DRAWN = 100
+"""Hands drawn at once."""
 
 
 def raw_frames(n: int, generator_name: str) -> tuple[list[DepthFrame], np.ndarray, Tensor]:
     """Rendered hands as frames of a small sensor, how open each hand is, and its joints (n, 21, 3), mm."""
     layer = HandLayer(load_hand_model())
-    config = RenderedConfig(cube_scale=(1.1, 1.3))
-    hands = RenderedHands(layer, SamplerConfig(), SensorConfig(), config).batch(n, stream(generator_name))
-    crop, frames = hands.crop, []
-    matrices = (crop.crop_from_image @ crop.camera.matrix()).tolist()
-    for k, matrix in enumerate(matrices):
-        # sample j of a crop becomes pixel j, whose centre lies at j + 0.5
-        camera = Camera.of(matrix[0][0], matrix[1][1], matrix[0][2] + 0.5, matrix[1][2] + 0.5)
-        frames.append(DepthFrame(crop.depth_mm[k, 0].numpy(), camera, str(k)))
-    assert hands.joints_mm is not None
-    joints = hands.joints_mm.numpy()
+    rendered = RenderedHands(layer, SamplerConfig(), SensorConfig(), RenderedConfig(cube_scale=(1.1, 1.3)))
+    frames, joints_mm = list[DepthFrame](), list[Tensor]()
+    for start in range(0, n, DRAWN):
+        hands = rendered.batch(min(DRAWN, n - start), stream(generator_name, start))
+        assert hands.joints_mm is not None
+        joints_mm.append(hands.joints_mm)
+        crop, depth_mm = hands.crop, hands.crop.depth_mm[:, 0].numpy()
+        for k, matrix in enumerate((crop.crop_from_image @ crop.camera.matrix()).tolist()):
+            # sample j of a crop becomes pixel j, whose centre lies at j + 0.5
+            camera = Camera.of(matrix[0][0], matrix[1][1], matrix[0][2] + 0.5, matrix[1][2] + 0.5)
+            frames.append(DepthFrame(depth_mm[k], camera, str(start + k)))
+    joints = torch.cat(joints_mm)
+    return frames, straightness(joints.numpy()), joints
 
-    def straightness(chain: Sequence[int]) -> np.ndarray:
+
+def straightness(joints: np.ndarray) -> np.ndarray:
+    """How open hands are, (n,), of joints (n, 21, 3): wrist to tip over the bones between, mean of four fingers."""
+
+    def of(chain: Sequence[int]) -> np.ndarray:
         bones = sum(np.linalg.norm(joints[:, a] - joints[:, b], axis=1) for a, b in pairwise(chain))
         return np.linalg.norm(joints[:, chain[0]] - joints[:, chain[-1]], axis=1) / bones
 
-    return frames, np.mean([straightness(chain) for chain in FINGERS], axis=0), hands.joints_mm
+    return np.mean([of(chain) for chain in FINGERS], axis=0)
 
 
-def both_sides(
-    estimator: HandEstimator, frames: Sequence[DepthFrame]
-) -> list[tuple[dict[str, float], dict[str, float]] | None]:
-    """Measures of the right and of the left hand that each frame was read as; None where one shows no hand."""
-    found: list[tuple[dict[str, float], dict[str, float]] | None] = []
-    sides: tuple[Hand, ...] = ("right", "left")
+@dataclass(frozen=True)
+class Looked:
+    """What is known of one frame's side."""
+
+    looks: float
+    """Log odds by looks."""
+    fits: np.ndarray
+    """Evidence for the right hand's fit less that for the left's, by the names of WEIGHTS; 0 where one is missing."""
+    named: str
+    """The side that an estimator answers with; empty where it sees no hand."""
+    odds: float
+    """Its log odds."""
+
+
+def looked_at(estimator: HandEstimator, frames: Sequence[DepthFrame]) -> list[Looked]:
+    """Frames read as both hands, and as the estimator reads them."""
+    found = list[Looked]()
     for start in range(0, len(frames), BATCH):
         some = frames[start : start + BATCH]
-        views = [(k, View.of(frame, side)) for k, frame in enumerate(some) for side in sides]
-        best = estimator.read_best(begun(estimator.places(k, view) for k, view in views))
-        found += estimator.compared([best[k] for k in range(len(some))])
+        firsts = estimator.told([first for first, _ in estimator.search(some)], common=True)
+        both = defaultdict[int, dict[str, Reading]](dict)
+        for reading in estimator.read(firsts):
+            both[reading.attempt.frame][reading.attempt.view.side] = reading
+        best = estimator.read_best(estimator.search(some))
+        answers = [best[k] for k in range(len(some))]
+        for k, (answer, odds) in enumerate(zip(answers, estimator.side_odds(answers), strict=True)):
+            reading, _ = chosen_side(answer, odds)
+            sides = [both[k][side] for side in SIDES["auto"] if side in both[k]]
+            fits = np.zeros(len(WEIGHTS))
+            if len(sides) == 2 and all(complete(side.measures) for side in sides):
+                right, left = (evidence(side.measures) for side in sides)
+                fits = np.array([right[name] - left[name] for name in WEIGHTS])
+            looks = float(np.mean([side.attempt.looks_right for side in sides])) if sides else 0.0
+            found.append(Looked(looks, fits, "" if reading is None else reading.attempt.view.side, odds))
     return found
 
 
-def fitted(differences: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """Weights of a logistic function without constant; differences: (n, measures), right hand's less left hand's."""
-    spread = differences.std(0)
-    scaled, sign = differences / spread, np.where(is_right, 1.0, -1.0)
+def fitted(evidence: np.ndarray, is_right: np.ndarray) -> np.ndarray:
+    """Weights of a logistic function without constant; evidence: (n, k), the more, the likelier a right hand."""
+    spread = evidence.std(0)
+    scaled, sign = evidence / spread, np.where(is_right, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> float:
         return float(np.logaddexp(0, -sign * (scaled @ weights)).mean() + STRENGTH * (weights**2).sum())
 
-    return minimize(loss, np.zeros(differences.shape[1])).x / spread
+    return minimize(loss, np.zeros(evidence.shape[1])).x / spread
 
 
-def report(name: str, odds: np.ndarray, is_right: np.ndarray) -> dict[str, float]:
-    """Print and return how often the odds are on the right side."""
-    correct = (odds > 0) == is_right
-    sure = np.abs(odds) > 2
-    row = {"frames": len(odds), "right": float(correct.mean()), "sure": float(sure.mean())}
-    row["right_where_sure"] = float(correct[sure].mean()) if sure.any() else float("nan")
-    print(name, ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
+def report(name: str, odds: np.ndarray, is_right: np.ndarray, counted: np.ndarray) -> dict[str, float]:
+    """Print and return how often the odds are on the right side, among the frames that are counted."""
+    correct, sureness = ((odds > 0) == is_right)[counted], np.abs(odds[counted])
+    row = {"frames": len(correct), "right": float(correct.mean())}
+    for least in SURENESS:
+        sure = sureness > least
+        row |= {
+            f"odds {least:g}": float(sure.mean()),
+            f"right at {least:g}": float(correct[sure].mean()) if sure.any() else float("nan"),
+        }
+    print(f"{name}:", ", ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
     return row
 
 
@@ -105,27 +146,24 @@ def main() -> None:
     frames, openness, _ = raw_frames(asked.frames, "sides")
     is_right = np.arange(len(frames)) % 2 == 0
     frames = [frame if right else frame.mirrored() for frame, right in zip(frames, is_right, strict=True)]
-    pairs = both_sides(estimator, frames)
-    kept = np.array([k for k, pair in enumerate(pairs) if pair is not None])
-    known = [pair for pair in pairs if pair is not None]
-    differences = np.array([[right[name] - left[name] for name in WEIGHTS] for right, left in known])
-    is_right, openness = is_right[kept], openness[kept]
-    learned, counted = kept % 4 < 2, kept % 4 >= 2
-    weights = fitted(differences[learned], is_right[learned])
-    print("fitted:", {name: round(float(weight), 3) for name, weight in zip(WEIGHTS, weights, strict=True)})
-    for name, odds in (
-        ("as fitted", differences @ weights),
-        ("as shipped", np.array([right_log_odds(*p) for p in known])),
-    ):
-        results = {"all": report(f"{name}, all:", odds[counted], is_right[counted])}
-        open_ones = counted & (openness > HALF_OPEN)
-        results["open"] = report(f"{name}, open and half-open:", odds[open_ones], is_right[open_ones])
+    looked = looked_at(estimator, frames)
+    looks, fits = np.array([[one.looks] for one in looked]), np.stack([one.fits for one in looked])
+    learned, open_ones = np.arange(len(frames)) % 4 < 2, openness > HALF_OPEN
+    results = {}
+    for name, known in (("looks", looks), ("fits", fits), ("both", np.hstack([looks, fits]))):
+        weights = fitted(known[learned], is_right[learned])
+        print(f"{name}, fitted:", ", ".join(f"{weight:.3f}" for weight in weights))
+        report(f"{name}, all", known @ weights, is_right, ~learned)
+        report(f"{name}, open and half-open", known @ weights, is_right, ~learned & open_ones)
+    odds = np.array([one.odds for one in looked])
+    results["all"] = report("as shipped, all", odds, is_right, ~learned)
+    results["open"] = report("as shipped, open and half-open", odds, is_right, ~learned & open_ones)
+    results["open, both halves"] = report("as shipped, open and half-open, both halves", odds, is_right, open_ones)
     if asked.kinect is not None:
-        own = [pair for pair in both_sides(estimator, frames_of(str(asked.kinect), "kinect2")) if pair is not None]
-        rows = np.array([[right[name] - left[name] for name in WEIGHTS] for right, left in own])
-        report("as fitted, Kinect:", rows @ weights, np.zeros(len(own), bool))
-        odds = np.array([right_log_odds(*pair) for pair in own])
-        results["kinect"] = report("as shipped, Kinect:", odds, np.zeros(len(own), bool))
+        own = looked_at(estimator, frames_of(str(asked.kinect), "kinect2"))
+        left = np.zeros(len(own), bool)
+        report("looks, Kinect", np.array([one.looks for one in own]), left, ~left)
+        results["kinect"] = report("as shipped, Kinect", np.array([one.odds for one in own]), left, ~left)
     print(json.dumps(results))
 
 
