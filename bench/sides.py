@@ -1,9 +1,9 @@
 """How often `--side auto` names the right side, and what weights of its odds would fit (predicting/sides.py).
 
-Rendered hands of the pre-training's kind as raw frames, half of them flipped; odds are fitted on one half of the frames
-and counted on the other. Kinect frames of a folder (stored mirrored, right hands: the answer is left) are counted too.
+Rendered hands of the pre-training's kind as raw frames, half of them flipped; weights are fitted to others than those
+that are counted. Kinect frames of a folder (stored mirrored, right hands: the answer is left) are counted too.
 
-python bench/sides.py [--frames 600] [--kinect DIR]
+python bench/sides.py [--frames 600] [--fit 1000] [--kinect DIR]
 """
 
 import argparse
@@ -28,8 +28,8 @@ from dataloader.frame import DepthFrame
 from dataloader.rendered import RenderedHands
 from dataloader.sources import frames_of
 from predicting.estimator import SIDES, HandEstimator, Reading, chosen_side
-from predicting.judge import complete, evidence
-from predicting.sides import WEIGHTS
+from predicting.judge import complete
+from predicting.sides import WEIGHTS, fit_difference
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.streams import stream
@@ -80,8 +80,8 @@ class Looked:
 
     looks: float
     """Log odds by looks."""
-    fits: np.ndarray
-    """Evidence for the right hand's fit less that for the left's, by the names of WEIGHTS; 0 where one is missing."""
+    evidence: np.ndarray
+    """By the names of WEIGHTS: that, and the evidence of the right hand's fit less the left's; 0 where unknown."""
     named: str
     """The side that an estimator answers with; empty where it sees no hand."""
     odds: float
@@ -102,12 +102,12 @@ def looked_at(estimator: HandEstimator, frames: Sequence[DepthFrame]) -> list[Lo
         for k, (answer, odds) in enumerate(zip(answers, estimator.side_odds(answers), strict=True)):
             reading, _ = chosen_side(answer, odds)
             sides = [both[k][side] for side in SIDES["auto"] if side in both[k]]
-            fits = np.zeros(len(WEIGHTS))
-            if len(sides) == 2 and all(complete(side.measures) for side in sides):
-                right, left = (evidence(side.measures) for side in sides)
-                fits = np.array([right[name] - left[name] for name in WEIGHTS])
             looks = float(np.mean([side.attempt.looks_right for side in sides])) if sides else 0.0
-            found.append(Looked(looks, fits, "" if reading is None else reading.attempt.view.side, odds))
+            known = dict.fromkeys(WEIGHTS, 0.0) | {"looks": looks}
+            if len(sides) == 2 and all(complete(side.measures) for side in sides):
+                known |= fit_difference(sides[0].measures, sides[1].measures)
+            row = np.array([known[name] for name in WEIGHTS])
+            found.append(Looked(looks, row, "" if reading is None else reading.attempt.view.side, odds))
     return found
 
 
@@ -136,29 +136,39 @@ def report(name: str, odds: np.ndarray, is_right: np.ndarray, counted: np.ndarra
     return row
 
 
+def turned_frames(n: int, name: str) -> tuple[list[DepthFrame], np.ndarray, np.ndarray]:
+    """Frames, every other one flipped; whether they show right hands; whether these are open or half-open."""
+    frames, openness, _ = raw_frames(n, name)
+    is_right = np.arange(n) % 2 == 0
+    turned = [frame if right else frame.mirrored() for frame, right in zip(frames, is_right, strict=True)]
+    return turned, is_right, openness > HALF_OPEN
+
+
 def main() -> None:
     """Print weights and shares; the last line is JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--frames", type=int, default=600, help="frames that are counted")
+    parser.add_argument("--fit", type=int, default=0, help="other frames that weights are fitted to")
     parser.add_argument("--kinect", type=Path, metavar="DIR")
     asked = parser.parse_args()
-    estimator = HandEstimator(side="auto")
-    frames, openness, _ = raw_frames(asked.frames, "sides")
-    is_right = np.arange(len(frames)) % 2 == 0
-    frames = [frame if right else frame.mirrored() for frame, right in zip(frames, is_right, strict=True)]
+    estimator, results = HandEstimator(side="auto"), {}
+    frames, is_right, is_open = turned_frames(asked.frames, "sides")
+    everything = np.ones(len(frames), bool)
     looked = looked_at(estimator, frames)
-    looks, fits = np.array([[one.looks] for one in looked]), np.stack([one.fits for one in looked])
-    learned, open_ones = np.arange(len(frames)) % 4 < 2, openness > HALF_OPEN
-    results = {}
-    for name, known in (("looks", looks), ("fits", fits), ("both", np.hstack([looks, fits]))):
-        weights = fitted(known[learned], is_right[learned])
-        print(f"{name}, fitted:", ", ".join(f"{weight:.3f}" for weight in weights))
-        report(f"{name}, all", known @ weights, is_right, ~learned)
-        report(f"{name}, open and half-open", known @ weights, is_right, ~learned & open_ones)
-    odds = np.array([one.odds for one in looked])
-    results["all"] = report("as shipped, all", odds, is_right, ~learned)
-    results["open"] = report("as shipped, open and half-open", odds, is_right, ~learned & open_ones)
-    results["open, both halves"] = report("as shipped, open and half-open, both halves", odds, is_right, open_ones)
+    rows = np.stack([one.evidence for one in looked])
+    if asked.fit:
+        others, theirs, _ = turned_frames(asked.fit, "sides-fit")
+        learned = np.stack([one.evidence for one in looked_at(estimator, others)])
+        for name, columns in (("looks", slice(0, 1)), ("fits", slice(1, None)), ("both", slice(None))):
+            weights = fitted(learned[:, columns], theirs)
+            print(f"{name}, fitted:", ", ".join(f"{weight:.3f}" for weight in weights))
+            report(f"{name}, all", rows[:, columns] @ weights, is_right, everything)
+            report(f"{name}, open and half-open", rows[:, columns] @ weights, is_right, is_open)
+    for name, odds in (("looks", [one.looks for one in looked]), ("as shipped", [one.odds for one in looked])):
+        results[f"{name}, all"] = report(f"{name}, all", np.array(odds), is_right, everything)
+        results[f"{name}, open"] = report(f"{name}, open and half-open", np.array(odds), is_right, is_open)
+    named = np.array([one.named for one in looked])
+    results["named"] = float((named == np.where(is_right, "right", "left")).mean())
     if asked.kinect is not None:
         own = looked_at(estimator, frames_of(str(asked.kinect), "kinect2"))
         left = np.zeros(len(own), bool)

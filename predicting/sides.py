@@ -23,10 +23,11 @@ from util.settings import from_plain
 
 SHIPPED_SIDE = FOLDER / "side.safetensors"
 """The weights that tell right hands from left ones."""
-LOOKS = 0.62
+LOOKS = 0.77
 """Log odds of the right hand for each unit that the network gives."""
-WEIGHTS = {"surface": 1.55, "iou": 9.0, "agreement": 1.1}
-"""Log odds of the right hand for each unit by which the right hand's evidence is above the left hand's."""
+WEIGHTS = {"looks": 0.8, "surface": 1.55, "iou": 9.0, "agreement": 1.1}
+"""Where both sides were read, log odds of the right hand for each unit of those odds, and for each unit by which the
+right hand's evidence (predicting/judge.py) is above the left hand's."""
 SURE = 4.0
 """Where looks alone give such log odds, the other side is not read."""
 LIMIT = 8.0
@@ -73,10 +74,16 @@ def right_log_odds(looks: float, right: dict[str, float], left: dict[str, float]
         looks: those of `SideReader`.
         right, left: measures of both fits (predicting/judge.py); they count where all were taken of both.
     """
-    if complete(right) and complete(left):
-        of_right, of_left = evidence(right), evidence(left)
-        looks += sum(weight * (of_right[name] - of_left[name]) for name, weight in WEIGHTS.items())
-    return limited(looks)
+    if not (complete(right) and complete(left)):
+        return limited(looks)
+    found = {"looks": looks} | fit_difference(right, left)
+    return limited(sum(weight * found[name] for name, weight in WEIGHTS.items()))
+
+
+def fit_difference(right: dict[str, float], left: dict[str, float]) -> dict[str, float]:
+    """Evidence for the right hand's fit less that for the left hand's; all measures are there."""
+    of_right, of_left = evidence(right), evidence(left)
+    return {name: of_right[name] - of_left[name] for name in of_right}
 
 
 def limited(log_odds: float) -> float:
