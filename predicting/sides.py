@@ -23,9 +23,9 @@ from util.settings import from_plain
 
 SHIPPED_SIDE = FOLDER / "side.safetensors"
 """The weights that tell right hands from left ones."""
-LOOKS = 0.77
+LOOKS = 0.66
 """Log odds of the right hand for each unit that the network gives."""
-WEIGHTS = {"looks": 0.8, "surface": 1.55, "iou": 9.0, "agreement": 1.1}
+WEIGHTS = {"looks": 0.81, "surface": 1.7, "iou": 7.9, "agreement": 0.77}
 """Where both sides were read, log odds of the right hand for each unit of those odds, and for each unit by which the
 right hand's evidence (predicting/judge.py) is above the left hand's."""
 SURE = 4.0
