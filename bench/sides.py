@@ -27,9 +27,9 @@ from dataloader.camera import Camera
 from dataloader.frame import DepthFrame
 from dataloader.rendered import RenderedHands
 from dataloader.sources import frames_of
-from predicting.estimator import SIDES, HandEstimator, Reading, chosen_side
-from predicting.judge import complete
-from predicting.sides import WEIGHTS, fit_difference
+from predicting.estimator import HandEstimator, Reading, chosen_side
+from predicting.sides import fit_log_odds
+from predicting.views import Hand
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.streams import stream
@@ -76,38 +76,37 @@ def straightness(joints: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Looked:
-    """What is known of one frame's side."""
+    """What is known of one frame's side: log odds of a right hand."""
 
     looks: float
-    """Log odds by looks."""
-    evidence: np.ndarray
-    """By the names of WEIGHTS: that, and the evidence of the right hand's fit less the left's; 0 where unknown."""
-    named: str
-    """The side that an estimator answers with; empty where it sees no hand."""
+    """By looks."""
+    fits: float
+    """By both fits, refined; 0 where one is missing."""
     odds: float
-    """Its log odds."""
+    """As predict.py answers."""
+    named: str
+    """The side that it answers; empty where it sees no hand."""
 
 
 def looked_at(estimator: HandEstimator, frames: Sequence[DepthFrame]) -> list[Looked]:
-    """Frames read as both hands, and as the estimator reads them."""
+    """Frames read as both hands, and as predict.py reads them."""
     found = list[Looked]()
     for start in range(0, len(frames), BATCH):
         some = frames[start : start + BATCH]
-        firsts = estimator.told([first for first, _ in estimator.search(some)], common=True)
-        both = defaultdict[int, dict[str, Reading]](dict)
+        searches = estimator.search(some)
+        firsts = estimator.told([first for first, _ in searches], common=True)
+        both = defaultdict[int, dict[Hand, Reading]](dict)
         for reading in estimator.read(firsts):
             both[reading.attempt.frame][reading.attempt.view.side] = reading
-        best = estimator.read_best(estimator.search(some))
+        looks = {place.frame: place.looks_right for place in firsts}
+        fits = estimator.compared([both[k] for k in range(len(some))])
+        best = estimator.read_best(searches)
         answers = [best[k] for k in range(len(some))]
         for k, (answer, odds) in enumerate(zip(answers, estimator.side_odds(answers), strict=True)):
             reading, _ = chosen_side(answer, odds)
-            sides = [both[k][side] for side in SIDES["auto"] if side in both[k]]
-            looks = float(np.mean([side.attempt.looks_right for side in sides])) if sides else 0.0
-            known = dict.fromkeys(WEIGHTS, 0.0) | {"looks": looks}
-            if len(sides) == 2 and all(complete(side.measures) for side in sides):
-                known |= fit_difference(sides[0].measures, sides[1].measures)
-            row = np.array([known[name] for name in WEIGHTS])
-            found.append(Looked(looks, row, "" if reading is None else reading.attempt.view.side, odds))
+            named = "" if reading is None else reading.attempt.view.side
+            pair = fits[k]
+            found.append(Looked(looks.get(k, 0.0), 0.0 if pair is None else fit_log_odds(*pair), odds, named))
     return found
 
 
@@ -155,25 +154,28 @@ def main() -> None:
     frames, is_right, is_open = turned_frames(asked.frames, "sides")
     everything = np.ones(len(frames), bool)
     looked = looked_at(estimator, frames)
-    rows = np.stack([one.evidence for one in looked])
+    rows = np.array([[one.looks, one.fits] for one in looked])
     if asked.fit:
         others, theirs, _ = turned_frames(asked.fit, "sides-fit")
-        learned = np.stack([one.evidence for one in looked_at(estimator, others)])
-        for name, columns in (("looks", slice(0, 1)), ("fits", slice(1, None)), ("both", slice(None))):
+        learned = np.array([[one.looks, one.fits] for one in looked_at(estimator, others)])
+        for name, columns in (("looks", [0]), ("fits", [1]), ("both", [0, 1])):
             weights = fitted(learned[:, columns], theirs)
             print(f"{name}, fitted:", ", ".join(f"{weight:.3f}" for weight in weights))
             report(f"{name}, all", rows[:, columns] @ weights, is_right, everything)
             report(f"{name}, open and half-open", rows[:, columns] @ weights, is_right, is_open)
-    for name, odds in (("looks", [one.looks for one in looked]), ("as shipped", [one.odds for one in looked])):
-        results[f"{name}, all"] = report(f"{name}, all", np.array(odds), is_right, everything)
-        results[f"{name}, open"] = report(f"{name}, open and half-open", np.array(odds), is_right, is_open)
+    kinds = ("looks", "fits", "odds")
+    for kind in kinds:
+        odds = np.array([getattr(one, kind) for one in looked])
+        results[f"{kind}, all"] = report(f"{kind}, all", odds, is_right, everything)
+        results[f"{kind}, open"] = report(f"{kind}, open and half-open", odds, is_right, is_open)
     named = np.array([one.named for one in looked])
     results["named"] = float((named == np.where(is_right, "right", "left")).mean())
     if asked.kinect is not None:
         own = looked_at(estimator, frames_of(str(asked.kinect), "kinect2"))
         left = np.zeros(len(own), bool)
-        report("looks, Kinect", np.array([one.looks for one in own]), left, ~left)
-        results["kinect"] = report("as shipped, Kinect", np.array([one.odds for one in own]), left, ~left)
+        for kind in kinds:
+            odds = np.array([getattr(one, kind) for one in own])
+            results[f"{kind}, Kinect"] = report(f"{kind}, Kinect", odds, left, ~left)
     print(json.dumps(results))
 
 

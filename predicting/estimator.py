@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SIDES: dict[str, tuple[Hand, ...]] = {"right": ("right",), "left": ("left",), "auto": ("right", "left")}
 """What is read for each choice of a side."""
+SIDE_STEPS = 10
+"""Optimisation steps of both hands before the sides are compared."""
 CUBE_MM = 250.0
 """Edge of the cube around a hand."""
 CANDIDATES = 3
@@ -115,11 +117,13 @@ class HandEstimator:
         self.engine = make_engine(engine, None if weights is None else Path(weights), hand_file, device)
         self.faces = self.engine.faces
         self._looks = SideReader() if len(self.sides) == 2 else None
-        self._refine = None
-        if refine:
+        steps = {"answer": refine, "side": SIDE_STEPS if self._looks else 0}
+        refinements = {}
+        if any(steps.values()):
             from predicting.refine import Refinement  # it draws poses to know which are plausible
 
-            self._refine = Refinement(hand_file, refine)
+            refinements = {what: Refinement(hand_file, n) for what, n in steps.items() if n}
+        self._refine, self._settle = refinements.get("answer"), refinements.get("side")
 
     def __call__(self, depth_mm: np.ndarray, camera: Camera | Intrinsics | str, name: str = "") -> HandPrediction:
         """The hand in one frame.
@@ -245,7 +249,29 @@ class HandEstimator:
 
     def side_odds(self, readings: Sequence[dict[Hand, Reading]]) -> list[float]:
         """Log odds that each frame's hand is a right one, 0 where nothing tells."""
-        return [_side_odds([of_side[side] for side in SIDES["auto"] if side in of_side]) for of_side in readings]
+        looks = [
+            float(np.mean([r.attempt.looks_right for r in sides.values()])) if sides else 0.0 for sides in readings
+        ]
+        return [
+            limited(odds) if pair is None else right_log_odds(odds, *pair)
+            for odds, pair in zip(looks, self.compared(readings), strict=True)
+        ]
+
+    def compared(
+        self, readings: Sequence[dict[Hand, Reading]]
+    ) -> list[tuple[dict[str, float], dict[str, float]] | None]:
+        """Measures of each frame's right and left hand, both refined: the wrong one stays worse wherever it started.
+
+        None where not both sides were read as hands.
+        """
+        hands = [[r for r in (sides.get(side) for side in SIDES["auto"]) if r is not None] for sides in readings]
+        both = [len(pair) == 2 and all(r.status != "no hand" for r in pair) for pair in hands]
+        pairs = [pair for pair, there in zip(hands, both, strict=True) if there]
+        if self._settle is None or not pairs:
+            return [None] * len(readings)
+        fine = [reading.measures for reading in self._improved([r for pair in pairs for r in pair], self._settle)]
+        measured = iter(zip(fine[::2], fine[1::2], strict=True))
+        return [next(measured) if there else None for there in both]
 
     def _improved(self, readings: Sequence[Reading], refine: "Refinement") -> list[Reading]:
         """Readings with refined parameters, and measured anew."""
@@ -296,12 +322,6 @@ def chosen_side(readings: dict[Hand, Reading], log_odds: float) -> tuple[Reading
 def _sign(side: Hand) -> int:
     """1 for right, -1 for left."""
     return 1 if side == "right" else -1
-
-
-def _side_odds(readings: Sequence[Reading]) -> float:
-    """Log odds that a frame's hand is a right one, from readings of its right and left hand, or of the likelier one."""
-    looks = float(np.mean([reading.attempt.looks_right for reading in readings])) if readings else 0.0
-    return right_log_odds(looks, *(r.measures for r in readings)) if len(readings) == 2 else limited(looks)
 
 
 def _split(answer: EngineAnswer) -> list[EngineAnswer]:

@@ -2,8 +2,9 @@
 
 A network of its own (model/side.py) names the side of a place that is to be read; it looks at the crop and at the
 flipped crop, so that what is said of a flipped frame is the opposite. Where it is not sure, the frame is read twice, as
-it is and flipped, and the side with less to explain away is the likelier one. The odds are a logistic function of both,
-without a constant term. bench/sides.py counts how often that names the right side.
+it is and flipped, and the side with less to explain away is the likelier one. Both hands are refined against the depth
+first (predicting/refine.py), which the wrong one gains less from. The odds are a logistic function of all that, without
+a constant term. bench/sides.py counts how often that names the right side.
 """
 
 import math
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from config import WEIGHTS as FOLDER, SideConfig
 from model.side import SideNetwork
-from predicting.judge import complete, evidence
 from util.checkpoint import check_fits, fill_module, read_checkpoint
 from util.errors import UserError
 from util.settings import from_plain
@@ -25,9 +25,10 @@ SHIPPED_SIDE = FOLDER / "side.safetensors"
 """The weights that tell right hands from left ones."""
 LOOKS = 0.66
 """Log odds of the right hand for each unit that the network gives."""
-WEIGHTS = {"looks": 0.81, "surface": 1.7, "iou": 7.9, "agreement": 0.77}
-"""Where both sides were read, log odds of the right hand for each unit of those odds, and for each unit by which the
-right hand's evidence (predicting/judge.py) is above the left hand's."""
+BESIDE_FITS = 0.8
+"""What those odds count for where both sides were read."""
+WEIGHTS = {"surface_mm": -0.5, "depth_mm": -0.3, "iou": 5.0}
+"""There, log odds of the right hand for each unit by which the right hand's measure is above the left hand's."""
 SURE = 4.0
 """Where looks alone give such log odds, the other side is not read."""
 LIMIT = 8.0
@@ -72,18 +73,15 @@ def right_log_odds(looks: float, right: dict[str, float], left: dict[str, float]
 
     Args:
         looks: those of `SideReader`.
-        right, left: measures of both fits (predicting/judge.py); they count where all were taken of both.
+        right, left: measures of both fits, both refined (predicting/judge.py).
     """
-    if not (complete(right) and complete(left)):
-        return limited(looks)
-    found = {"looks": looks} | fit_difference(right, left)
-    return limited(sum(weight * found[name] for name, weight in WEIGHTS.items()))
+    return limited(BESIDE_FITS * looks + fit_log_odds(right, left))
 
 
-def fit_difference(right: dict[str, float], left: dict[str, float]) -> dict[str, float]:
-    """Evidence for the right hand's fit less that for the left hand's; all measures are there."""
-    of_right, of_left = evidence(right), evidence(left)
-    return {name: of_right[name] - of_left[name] for name in of_right}
+def fit_log_odds(right: dict[str, float], left: dict[str, float]) -> float:
+    """What both fits alone say; what was not measured of both counts for nothing."""
+    known = [name for name in WEIGHTS if name in right and name in left]
+    return sum(WEIGHTS[name] * (right[name] - left[name]) for name in known)
 
 
 def limited(log_odds: float) -> float:

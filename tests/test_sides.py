@@ -65,7 +65,7 @@ def test_a_side_that_is_sure_spares_the_other() -> None:
 
 def test_fits_and_looks_add_up() -> None:
     assert right_log_odds(0.0, GOOD, BAD) > 1 and right_log_odds(0.0, BAD, GOOD) == -right_log_odds(0.0, GOOD, BAD)
-    assert 0 < right_log_odds(2.0, GOOD, GOOD) < right_log_odds(2.0, GOOD, BAD) and right_log_odds(2.0, GOOD, {}) == 2.0
+    assert 0 < right_log_odds(2.0, GOOD, GOOD) == right_log_odds(2.0, GOOD, {}) < right_log_odds(2.0, GOOD, BAD)
     assert right_log_odds(100.0, GOOD, BAD) == LIMIT
     assert side_confidence(0) == 0 and 0.9 < side_confidence(-5) == side_confidence(5) < 1
 
