@@ -6,7 +6,7 @@ at in several rounds. In the second phase half of the hands lie far from the mid
 finder takes a forearm for part of the hand. Joints are learned along with the side: where the thumb is, and which way
 fingers bend.
 
-python bench/train_sides.py [--out runs/side.safetensors] [--kept /tmp/sides.bin] [--start FILE --phases 2]
+python bench/train_sides.py [--out runs/side.safetensors] [--start FILE --phases 2]
 """
 
 import argparse
@@ -166,7 +166,6 @@ def main() -> None:
     """Train in two phases."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/side.safetensors"), metavar="FILE")
-    parser.add_argument("--kept", type=Path, default=Path("/tmp/sides.bin"), metavar="FILE", help="up to 2.2 GB")
     parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     asked = parser.parse_args()
@@ -176,15 +175,14 @@ def main() -> None:
     if asked.start is not None:
         network.load_state_dict(load_side_network(asked.start).state_dict())
     asked.out.parent.mkdir(parents=True, exist_ok=True)
+    files = [asked.out.with_suffix(f".{what}") for what in ("kept", "held-out")]  # of 2.2 GB and 67 MB at most
     for phase in (PHASES[name] for name in asked.phases):
         network.eval()
-        held_out = Kept(asked.kept.with_suffix(".held-out"), CHECKED).fill(
-            network, phase.shifts_mm, f"held out, {phase.name}"
-        )
-        kept = Kept(asked.kept, phase.hands).fill(network, phase.shifts_mm, phase.name)
+        held_out = Kept(files[1], CHECKED).fill(network, phase.shifts_mm, f"held out, {phase.name}")
+        kept = Kept(files[0], phase.hands).fill(network, phase.shifts_mm, phase.name)
         network = train(network, phase, kept, held_out, asked.out)
-        asked.kept.unlink()
-        asked.kept.with_suffix(".held-out").unlink()
+        for file in files:
+            file.unlink()
 
 
 if __name__ == "__main__":
