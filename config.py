@@ -92,6 +92,20 @@ FULL = NetworkConfig(
 
 
 @dataclass(frozen=True)
+class SideConfig:
+    """The network that tells right hands from left ones (model/side.py)."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of the residual layers; the stem has those of the first."""
+    squeezed: int = 32
+    """Channels of what is looked at place by place."""
+    hidden: int = 128
+    """Hidden units before the answer."""
+    dropout: float = 0.2
+    """Share of them that is left out in training."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One run: what is done, on which data, with which network."""
 

@@ -1,13 +1,14 @@
 """Depth frames in, hands in millimetres out: find, crop, read, judge, choose.
 
-A frame is looked at as its sides ask for (predicting/views.py). Each view's likeliest place is read first; where no
-hand fits there, the others are. Among what was read the hand that the depth supports best is the answer.
+A frame is looked at as its sides ask for (predicting/views.py). Each view's likeliest place is read first, that of one
+view where looks alone tell the side (predicting/sides.py); where no hand fits there, the others are. Among what was
+read the hand that the depth supports best is the answer.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from dataloader.rendered import visible_centre
 from predicting.engine import Engine, EngineAnswer, TorchEngine
 from predicting.judge import judge, measure
 from predicting.prediction import HandPrediction, Status, no_hand
-from predicting.sides import right_log_odds, side_confidence
+from predicting.sides import SURE, SideReader, limited, right_log_odds, side_confidence
 from predicting.smooth_things import quadric_mm
 from predicting.views import Attempt, Hand, View, crops_of
 from util.ahead import one_ahead
@@ -117,7 +118,8 @@ class HandEstimator:
         hand_file = None if hand is None else Path(hand)
         self.engine = make_engine(engine, None if weights is None else Path(weights), hand_file, device)
         self.faces = self.engine.faces
-        steps = {"answer": refine, "side": SIDE_STEPS if len(self.sides) == 2 else 0}
+        self._looks = SideReader() if len(self.sides) == 2 else None
+        steps = {"answer": refine, "side": SIDE_STEPS if self._looks else 0}
         refinements = {}
         if any(steps.values()):
             from predicting.refine import Refinement  # it draws poses to know which are plausible
@@ -173,18 +175,41 @@ class HandEstimator:
         found = find_hands(view.depth_mm, view.camera, self.cube_mm, self.candidates)
         return (Attempt(frame, view, place.centre_mm, place.observed, place.touches_border) for place in found)
 
-    def read_best(self, searches: Sequence[Search]) -> dict[int, dict[Hand, Reading]]:
+    def read_best(self, searches: Sequence[Search], before: float = 0.0) -> dict[int, dict[Hand, Reading]]:
         """The best reading of each frame and side: its first place's where a hand fits there, else any place's.
 
-        What comes after a search's first place is looked for only in frames where no hand fits.
+        A side that it surely is not is left out where a hand of the other one fits, and what comes after a search's
+        first place is looked for only in frames where no hand fits.
+
+        before: log odds of a right hand that were known already.
         """
         best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
-        self._keep(best, self.read([first for first, _ in searches]))
-        unsolved = {frame for frame, of_side in best.items() if all(r.status not in FITTING for r in of_side.values())}
-        self._keep(
-            best, self.read([place for first, others in searches if first.frame in unsolved for place in others])
-        )
+        firsts = self.told([first for first, _ in searches], common=True)
+        likely = [_sign(place.view.side) * (place.looks_right + before) > -SURE for place in firsts]
+        self._keep(best, self.read(list(compress(firsts, likely))))
+        solved = {frame for frame, of_side in best.items() if any(r.status in FITTING for r in of_side.values())}
+        left_out = [place for place, read in zip(firsts, likely, strict=True) if not read and place.frame not in solved]
+        later = [place for first, others in searches if first.frame not in solved for place in others]
+        self._keep(best, self.read(left_out + self.told(later)))
         return best
+
+    def told(self, attempts: Sequence[Attempt], common: bool = False) -> list[Attempt]:
+        """Places with the log odds of a right hand by their looks, if both sides may be the answer.
+
+        common: whether they are the first places of their frames' sides, and get the mean of both; none where there is
+        but one.
+        """
+        if self._looks is None or not attempts:
+            return list(attempts)
+        odds = np.array(self._looks(crops_of(attempts, self.cube_mm)[0].depth))
+        odds *= [_sign(attempt.view.side) for attempt in attempts]
+        if common:
+            frames = np.array([attempt.frame for attempt in attempts])
+            same = frames[:, None] == frames
+            odds = np.where(same.sum(1) == 2, (same * odds).sum(1) / 2, 0.0)
+        return [
+            replace(attempt, looks_right=limited(one)) for attempt, one in zip(attempts, odds.tolist(), strict=True)
+        ]
 
     @staticmethod
     def _keep(best: dict[int, dict[Hand, Reading]], readings: Sequence[Reading]) -> None:
@@ -225,8 +250,14 @@ class HandEstimator:
         return [None if reading is None else next(better) for reading in readings]
 
     def side_odds(self, readings: Sequence[dict[Hand, Reading]]) -> list[float]:
-        """Log odds that each frame's hand is a right one, 0 where not both sides were read as hands."""
-        return [0.0 if pair is None else right_log_odds(*pair) for pair in self.compared(readings)]
+        """Log odds that each frame's hand is a right one, 0 where nothing tells."""
+        looks = [
+            float(np.mean([r.attempt.looks_right for r in sides.values()])) if sides else 0.0 for sides in readings
+        ]
+        return [
+            limited(odds) if pair is None else right_log_odds(odds, *pair)
+            for odds, pair in zip(looks, self.compared(readings), strict=True)
+        ]
 
     def compared(
         self, readings: Sequence[dict[Hand, Reading]]
@@ -279,12 +310,20 @@ class HandEstimator:
 def chosen_side(readings: dict[Hand, Reading], log_odds: float) -> tuple[Reading | None, float]:
     """The reading of the likelier side, None where no side shows a hand; how sure the side is, 0 to 1.
 
-    log_odds: that the hand is a right one; it counts where both sides show a hand.
+    log_odds: that the hand is a right one; where only one side shows a hand, 0 is no doubt about it.
     """
-    there = {side: reading for side, reading in readings.items() if reading.status != "no hand"}
-    if len(there) < 2:
-        return next(iter(there.values()), None), 1.0
-    return there["right" if log_odds >= 0 else "left"], side_confidence(log_odds)
+    there: dict[Hand, Reading] = {side: one for side, one in readings.items() if one.status != "no hand"}
+    if len(there) == 2:
+        return there["right" if log_odds >= 0 else "left"], side_confidence(log_odds)
+    if not there:
+        return None, 1.0
+    ((side, reading),) = there.items()
+    return reading, side_confidence(max(0.0, _sign(side) * log_odds)) if log_odds else 1.0
+
+
+def _sign(side: Hand) -> int:
+    """1 for right, -1 for left."""
+    return 1 if side == "right" else -1
 
 
 def _split(answer: EngineAnswer) -> list[EngineAnswer]:

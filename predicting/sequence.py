@@ -59,13 +59,13 @@ class HandSequence:
         readings: dict[Hand, Reading] = {}
         if self._centre_mm is not None:
             followed = [attempt for view in views if (attempt := self._follow(view, self._centre_mm)) is not None]
-            readings = estimator.read_best([(place, iter(())) for place in followed])[0]
+            readings = estimator.read_best([(place, iter(())) for place in followed], self._odds)[0]
         if not any(reading.status in FITTING for reading in readings.values()):
-            found = estimator.read_best(begun(estimator.places(0, view) for view in views))[0]
+            found = estimator.read_best(begun(estimator.places(0, view) for view in views), self._odds)[0]
             for side, new in found.items():
                 if side not in readings or new.rank > readings[side].rank:
                     readings[side] = new
-        if "right" in readings and "left" in readings:
+        if len(views) == 2:
             odds = KEPT * self._odds + estimator.side_odds([readings])[0]
             self._odds = max(-LIMIT, min(LIMIT, odds))
         reading, sure = chosen_side(readings, self._odds)

@@ -1,24 +1,92 @@
-"""Which hand it is: the side whose fitted hand explains the depth better.
+"""Which hand it is: by its looks, and by which side's fitted hand explains the depth better.
 
-A frame is read twice, as it is and flipped; the side with less to explain away is the likelier one. The odds are a
-logistic function of differences between the two fits, without a constant term: what is said of a flipped frame is the
-opposite. Both hands are refined against the depth first (predicting/refine.py), which the wrong one gains less from.
-bench/sides.py counts how often that names the right side.
+A network of its own (model/side.py) names the side of a place that is to be read; it looks at the crop and at the
+flipped crop, so that what is said of a flipped frame is the opposite. Where it is not sure, the frame is read twice, as
+it is and flipped, and the side with less to explain away is the likelier one. Both hands are refined against the depth
+first (predicting/refine.py), which the wrong one gains less from. The odds are a logistic function of all that, without
+a constant term. bench/sides.py counts how often that names the right side.
 """
 
 import math
+from functools import partial
+from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from config import WEIGHTS as FOLDER, SideConfig
+from model.side import SideNetwork
+from util.checkpoint import check_fits, fill_module, read_checkpoint
+from util.errors import UserError
+from util.settings import from_plain
+
+SHIPPED_SIDE = FOLDER / "side.safetensors"
+"""The weights that tell right hands from left ones."""
+LOOKS = 0.66
+"""Log odds of the right hand for each unit that the network gives."""
+BESIDE_FITS = 0.8
+"""What those odds count for where both sides were read."""
 WEIGHTS = {"surface_mm": -0.5, "depth_mm": -0.3, "iou": 5.0}
-"""Log odds of the right hand for each unit by which the right hand's measure is above the left hand's."""
+"""There, log odds of the right hand for each unit by which the right hand's measure is above the left hand's."""
+SURE = 4.0
+"""Where looks alone give such log odds, the other side is not read."""
 LIMIT = 8.0
 """Largest log odds that one frame gives."""
 
 
-def right_log_odds(right: dict[str, float], left: dict[str, float]) -> float:
-    """Log odds that a hand is a right one, from the measures of both fits; 0 = undecided."""
+class SideReader:
+    """Log odds that crops show right hands, by their looks; on the CPU, in float32."""
+
+    def __init__(self, weights: Path = SHIPPED_SIDE) -> None:
+        """Load weights. Raises UserError: the file is absent, damaged, or of something else."""
+        self.network = load_side_network(weights)
+
+    @torch.inference_mode()
+    def __call__(self, depth: Float[Tensor, "b 1 s s"]) -> list[float]:
+        """depth: crops scaled to [-1, 1], background 1."""
+        score, flipped = self.network(torch.cat([depth, depth.flip(-1)])).chunk(2)
+        return (LOOKS * (score - flipped)).tolist()
+
+
+def load_side_network(weights: Path) -> SideNetwork:
+    """The network of a file, ready for use.
+
+    Raises:
+        UserError: the file is absent, damaged, or of something else.
+    """
+    checkpoint = read_checkpoint(weights)
+    if set(checkpoint.config) != {"side"}:
+        raise UserError(
+            f"{weights} does not tell right hands from left ones: take the file that comes with the project."
+        )
+    config = from_plain(SideConfig, checkpoint.config["side"], str(weights))
+    build = partial(SideNetwork, config)
+    check_fits(build, checkpoint.state, weights)
+    network = build()
+    fill_module(network, checkpoint.state, weights)
+    return network.eval().requires_grad_(False)
+
+
+def right_log_odds(looks: float, right: dict[str, float], left: dict[str, float]) -> float:
+    """Log odds that a hand is a right one; 0 = undecided.
+
+    Args:
+        looks: those of `SideReader`.
+        right, left: measures of both fits, both refined (predicting/judge.py).
+    """
+    return limited(BESIDE_FITS * looks + fit_log_odds(right, left))
+
+
+def fit_log_odds(right: dict[str, float], left: dict[str, float]) -> float:
+    """What both fits alone say; what was not measured of both counts for nothing."""
     known = [name for name in WEIGHTS if name in right and name in left]
-    odds = sum(WEIGHTS[name] * (right[name] - left[name]) for name in known)
-    return max(-LIMIT, min(LIMIT, odds))
+    return sum(WEIGHTS[name] * (right[name] - left[name]) for name in known)
+
+
+def limited(log_odds: float) -> float:
+    """Within what one frame can tell."""
+    return max(-LIMIT, min(LIMIT, log_odds))
 
 
 def side_confidence(log_odds: float) -> float:

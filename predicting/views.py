@@ -57,6 +57,8 @@ class Attempt:
     """Pixels on the hand itself, fixed before any prediction."""
     touches_border: bool
     """Whether the frame's border cuts it."""
+    looks_right: float = 0.0
+    """Log odds that the frame's hand is a right one, by the looks of this place; 0 where that was not asked."""
 
 
 def crops_of(attempts: Sequence[Attempt], cube_mm: float) -> tuple[HandCrop, Bool[Tensor, "b 1 s s"]]:

@@ -11,7 +11,6 @@ from predicting.engine import TorchEngine
 from predicting.estimator import FITTING, HandEstimator, chosen_side
 from predicting.prediction import HandPrediction
 from predicting.refine import Refinement
-from predicting.sides import right_log_odds, side_confidence
 from predicting.views import View
 from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
@@ -131,11 +130,7 @@ def test_refinement_of_no_steps_changes_nothing() -> None:
         assert np.abs(hand.joints_mm - same.joints_mm).max() < 0.05
 
 
-def test_odds_of_a_side_are_opposite_for_a_flipped_frame() -> None:
-    good = {"surface_mm": 3.0, "depth_mm": 5.0, "iou": 0.8, "coverage": 0.95, "agreement_mm": 6.0}
-    bad = {"surface_mm": 6.0, "depth_mm": 9.0, "iou": 0.7, "coverage": 0.8, "agreement_mm": 15.0}
-    assert right_log_odds(good, bad) > 1 and right_log_odds(bad, good) == -right_log_odds(good, bad)
-    assert right_log_odds(good, good) == 0 and side_confidence(0) == 0 and 0.9 < side_confidence(5) < 1
+def test_no_reading_is_no_side() -> None:
     assert chosen_side({}, 0.0) == (None, 1.0)
 
 

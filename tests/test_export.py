@@ -17,12 +17,14 @@ from dataloader.crop import HandCrop
 from model.folded import folded
 from model.network import DualBranchNetwork
 from predicting.engine import SHIPPED, TorchEngine, answer_of, load_network
+from predicting.estimator import HandEstimator
 from predicting.export_onnx import differences
 from predicting.exportable import ExportedNetwork, drawn_inverse
 from predicting.onnx_engine import OnnxEngine, crop_tensors
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from render.rasterise import rasterise
+from tests.hand_frames import rendered_frames
 from util.errors import UserError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -140,6 +142,15 @@ def test_a_crop_without_a_hand_is_read_as_in_torch(files: dict[int, Path], scene
     exact = TorchEngine(device="cpu", precision="fp32")
     apart = differences(exact, OnnxEngine(files[2]), empty)
     assert all(most < 0.1 for _, most in apart.values())
+
+
+@needs_onnx
+def test_an_exported_network_reads_hands_of_either_side(files: dict[int, Path]) -> None:
+    frames = [frame.mirrored() if k % 2 else frame for k, frame in enumerate(rendered_frames()[0])]
+    twins = HandEstimator(side="auto", engine=TorchEngine(device="cpu", precision="fp32")).batch(frames)
+    for hand, twin in zip(HandEstimator(files[2], "auto", engine="onnx").batch(frames), twins, strict=True):
+        assert hand.side == twin.side and hand.status == twin.status
+        assert abs(hand.joints_mm - twin.joints_mm).max() < 1.0
 
 
 @needs_onnx

@@ -70,7 +70,8 @@ def test_a_hand_that_moves_is_followed() -> None:
 
 
 def test_the_side_is_decided_by_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimators, "right_log_odds", lambda right, left: 3.0)
+    monkeypatch.setattr(estimators, "right_log_odds", lambda looks, right, left: 3.0)
+    monkeypatch.setattr(estimators, "SURE", 100.0)
     hands = HandSequence(HandEstimator(side="auto", engine=engine()))
     found = [hands(frame) for frame in _still(6)]
     assert {hand.side for hand in found} == {"right"}
