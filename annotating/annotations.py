@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
+from predicting.engine import SURFACE
 from predicting.estimator import FITTING
 from predicting.prediction import HandPrediction, Side, Status
+from predicting.views import MIRROR
 from render.hand_layer import HandLayer, HandParams
 from util.joints import JOINT_SETS
 from util.shards import Columns
 
 MEASURES = ("surface_mm", "coverage", "depth_mm", "iou", "agreement_mm", "window_px", "quadric_mm")
 """Of predicting/judge.py and predicting/smooth_things.py; NaN where one was not taken."""
-MIRROR = np.array([-1, 1, 1], np.float32)
-"""A right hand's points to a left hand's."""
 CHUNK = 256
 """Hands that are decoded at once."""
 
@@ -107,13 +107,13 @@ class Annotations:
             with torch.no_grad():
                 mesh = layer(hands.rotation, hands.pose, hands.shape)
                 vertices_mm, _ = mesh.placed(hands.scale, hands.translation, 1.0)
-            for row, vertices in zip(some.tolist(), vertices_mm[:, :778].numpy(), strict=True):
+            for row, vertices in zip(some.tolist(), vertices_mm[:, :SURFACE].numpy(), strict=True):
                 yield row, vertices * MIRROR if self.side[row] == "left" else vertices
 
     def predictions(self, names: Sequence[str], layer: HandLayer, rows: Sequence[int]) -> list[HandPrediction]:
         """Some rows as predict.py has them."""
         surfaces = dict(self.surfaces(layer, rows))
-        nothing = np.full((778, 3), np.nan, np.float32)
+        nothing = np.full((SURFACE, 3), np.nan, np.float32)
         return [self._prediction(row, names[row], surfaces.get(row, nothing)) for row in rows]
 
     def _prediction(self, row: int, name: str, vertices_mm: np.ndarray) -> HandPrediction:

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int64
 
+from dataloader.camera import Camera
 from dataloader.listing import Listing
 from dataloader.locate import Intrinsics
 from dataloader.sources import StoredFrames
+from predicting.views import MIRROR
 
 NOT_ASKED = "not asked for"
 """Why frames beyond --frames are without a hand."""
@@ -113,16 +116,16 @@ class Source:
 
     def as_stored(self, points_mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Points in the camera of the images as they are stored."""
-        return points_mm * np.array([-1.0, 1.0, 1.0]) if self.mirrored_width else points_mm
+        return points_mm * MIRROR if self.mirrored_width else points_mm
 
     def pixels(self, points_mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """u v (pixels of the images as stored) and z (mm) of points in the camera of the images as read."""
         assert self.camera is not None
-        fx, fy, cx, cy = self.camera
-        x, y, z = np.moveaxis(points_mm, -1, 0)
-        with np.errstate(invalid="ignore"):
-            u = fx * x / z + cx
-            return np.stack([self.mirrored_width - u if self.mirrored_width else u, fy * y / z + cy, z], axis=-1)
+        camera = Camera.of(*self.camera, dtype=torch.float64)
+        pixels = camera.project(torch.from_numpy(points_mm.astype(np.float64))).numpy()
+        if self.mirrored_width:
+            pixels[..., 0] = self.mirrored_width - pixels[..., 0]
+        return pixels
 
     def rows_of(self) -> dict[str, list[int]]:
         """Rows of each recording, in order."""

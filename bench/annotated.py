@@ -11,7 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import torch
 
+from dataloader.camera import Camera
 from dataloader.datasets.gestures import CAMERA
 from util.arrays import read_npz
 from util.cli import run_entry
@@ -32,14 +34,12 @@ def main(words: Sequence[str]) -> None:
     print(HEAD)
     for folder in asked.folders:
         columns = read_npz(folder / FILE, "annotate the data set again")
-        files, joints_mm = columns["frame"].tolist(), columns["joints_mm"].astype(np.float64)
+        files, joints_mm = columns["frame"].tolist(), columns["joints_mm"]
         seen = np.isfinite(joints_mm).all(axis=(1, 2))
         known = marks.of({files[row] for row in np.flatnonzero(seen)})
         if not len(known):
             raise UserError(f"{folder / FILE} has a hand in no marked frame: annotate the subjects that are marked.")
-        fx, fy, cx, cy = CAMERA
-        uvd = joints_mm.copy()
-        uvd[..., :2] = joints_mm[..., :2] / joints_mm[..., 2:] * (fx, fy) + (cx, cy)
+        uvd = Camera.of(*CAMERA, dtype=torch.float64).project(torch.from_numpy(joints_mm).double()).numpy()
         tips = tip_errors(known, files, uvd, CAMERA).summary()
         rows = [files.index(file) for file in dict.fromkeys(known.files)]
         surface = columns["measures"][rows, columns["measure_names"].tolist().index("surface_mm")]

@@ -12,6 +12,7 @@ from dataloader.datasets.shrec import LAYOUT, LISTS, read_gestures
 from dataloader.store import FrameStore
 from predicting.engine import TorchEngine
 from predicting.refine import Refinement
+from predicting.views import MIRROR
 from training.sources import load_frames
 from util.files import write_whole
 
@@ -81,12 +82,8 @@ def _joints_mm(frames: FrameStore, rows: list[int], engine: TorchEngine, better:
     if better is not None:
         observed = sample.crop.foreground if sample.observed is None else sample.observed
         answer = better(sample.crop, observed, answer)
-    return (answer.pixel_mm if better is None else answer.joints_mm).numpy() * _flip(frames)
-
-
-def _flip(frames: FrameStore) -> np.ndarray:
-    """What brings joints of frames that are flipped on load back; their camera's centre is the image's."""
-    return np.array([-1 if frames.mirrored_width else 1, 1, 1], np.float32)
+    joints_mm = (answer.pixel_mm if better is None else answer.joints_mm).numpy()
+    return joints_mm * MIRROR if frames.mirrored_width else joints_mm
 
 
 def _write(path: Path, joints_mm: np.ndarray) -> None:

@@ -21,6 +21,10 @@ from dataloader.locate import Intrinsics
 Hand = Literal["right", "left"]
 
 
+MIRROR = np.array([-1, 1, 1], np.float32)
+"""Points of a camera frame to those of the flipped image's, whose camera is flipped with it."""
+
+
 @dataclass(frozen=True)
 class View:
     """One frame, turned so that hands of one side look like right hands."""
@@ -41,7 +45,7 @@ class View:
 
     def carried_back(self, points_mm: Float32[np.ndarray, "*n 3"]) -> Float32[np.ndarray, "*n 3"]:
         """Points of this view's camera frame in that of the frame as given."""
-        return points_mm if self.side == "right" else points_mm * np.array([-1, 1, 1], np.float32)
+        return points_mm if self.side == "right" else points_mm * MIRROR
 
 
 @dataclass(frozen=True)

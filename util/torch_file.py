@@ -87,8 +87,8 @@ def _stored(file: BinaryIO) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
-        return False  # NotImplementedError is how zipfile says that an archive wants a later version of it
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
+        return False  # RuntimeError: it wants a later version of the format, or a password
     size = sum(member.file_size for member in members)
     return size <= os.fstat(file.fileno()).st_size and not any(member.compress_type for member in members)
 

@@ -4,8 +4,6 @@ A frame without a hand keeps its line, with zeros, and is `invalid` in the file 
 out and counts it. Of the training frames, copies turned in the plane are only there with --turned.
 """
 
-import numpy as np
-
 from annotating.annotations import Annotations
 from annotating.choices import Choices
 from annotating.formats.tables import centres_of, lines_of, write_centres, write_parameters
@@ -62,5 +60,5 @@ def write_icvl(source: Source, found: Annotations, place: Place) -> None:
         rows = source.rows_of().get(relative, [])
         lines = (f"{source.files[row].removeprefix(f'{folder}/')} {numbers[row]}\n" for row in rows)
         write_text(place.path(relative), "".join(lines))
-    write_centres(place, f"center_{split}_refined.txt", centres_of(found) * np.array([-1.0, 1.0, 1.0]))
+    write_centres(place, f"center_{split}_refined.txt", source.as_stored(centres_of(found)))
     write_parameters(place, source.name, found)
