@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 
 from predicting.engine import SURFACE
-from predicting.estimator import FITTING
 from predicting.prediction import HandPrediction, Side, Status
+from predicting.reading import FITTING
 from predicting.views import MIRROR
 from render.hand_layer import HandLayer, HandParams
 from util.joints import JOINT_SETS

@@ -22,8 +22,9 @@ from dataloader.patch import StoredFrame
 from dataloader.prepare import NO_HAND, prepare_frame
 from dataloader.sources import StoredFrames
 from predicting.engine import SHIPPED
-from predicting.estimator import CUBE_MM, HandEstimator, Reading, chosen_side
+from predicting.estimator import CUBE_MM, HandEstimator
 from predicting.prediction import HandPrediction, no_hand
+from predicting.reading import Reading, chosen_side
 from predicting.views import Attempt, View
 from util.processes import is_first, world
 from util.shards import Columns, Shards

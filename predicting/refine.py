@@ -43,3 +43,15 @@ class Refinement:
                 crop.mm_from_xyz(hand.vertices_xyz[:, :SURFACE]),
                 hand.hand.params().vector(),
             )
+
+
+class Refinements:
+    """Refinements by their number of steps, made when they are asked for: they draw poses to know what is plausible."""
+
+    def __init__(self, hand: Path | None, held: tuple[str, ...]) -> None:
+        self._hand, self._held, self._made = hand, held, dict[int, Refinement]()
+
+    def __call__(self, steps: int) -> Refinement:
+        if steps not in self._made:
+            self._made[steps] = Refinement(self._hand, steps, held=self._held)
+        return self._made[steps]
