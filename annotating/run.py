@@ -124,7 +124,7 @@ def annotate(
     if isinstance(source.frames, StoredFrames):
         names = source.frames.stamps()
     folder = place.shards / (source.name if shapes is None else f"{source.name}-one-shape")
-    shards = Shards(folder, names, choices.shard, about(source, choices, shapes))
+    shards = Shards(folder, names, choices.shard, about(source, choices, shapes), sound=Annotations.fit)
     annotator = Annotator(source, choices, engine, shapes)
     todo = len(shards.missing()) * choices.shard // world()
     title = f"{source.name}, one shape" if shapes is not None else source.name

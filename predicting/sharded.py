@@ -23,7 +23,7 @@ from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.predictions import LARGEST
 from util.processes import is_first, world
-from util.shards import Columns, Shards, checksums
+from util.shards import Columns, Shards, checksums, kinds
 
 FOLDER = ".predictions.shards"
 """Where shards lie in the folder that predictions are written to, until these are there."""
@@ -98,9 +98,7 @@ def are_predictions(columns: Columns) -> bool:
     """Whether these are columns of `columns_of`, as far as one can tell."""
     wanted = dict.fromkeys((*WORDS, MEASURES), ("U", ())) | dict.fromkeys(NUMBERS, ("f", ()))
     wanted |= {name: ("f", shape) for name, shape in SHAPES.items()}
-    if columns.keys() != wanted.keys():
-        return False
-    if any((columns[name].dtype.kind, columns[name].shape[1:]) != kind for name, kind in wanted.items()):
+    if kinds(columns) != wanted:
         return False
     if any(set(columns[name].tolist()) - set(known) for name, known in WORDS.items()):
         return False

@@ -35,7 +35,7 @@ def kept_scores(
         "network": repr(to_plain(experiment.network)),
         "how": repr((next(network.parameters()).device.type, experiment.optim.compile, experiment.optim.cuda_graphs)),
     }
-    return Shards(folder.path / FOLDER, names, BATCH, about, again=AGAIN, sound=_are_scores)
+    return Shards(folder.path / FOLDER, names, BATCH, about, again=AGAIN, sound=are_scores)
 
 
 def in_shards(shards: Shards) -> Share:
@@ -47,16 +47,21 @@ def in_shards(shards: Shards) -> Share:
             return {f"{branch} {name}": value.numpy() for branch, own in found.items() for name, value in own.items()}
 
         shards.run(work)
-        found: Found = {}
-        for column, values in shards.merged().items():
-            branch, name = column.split(" ")
-            found.setdefault(branch, {})[name] = torch.from_numpy(values)
-        return [found]
+        return [found_of(shards.merged())]
 
     return share
 
 
-def _are_scores(columns: Columns) -> bool:
+def found_of(columns: Columns) -> Found:
+    """What such columns say, by branch."""
+    found: Found = {}
+    for column, values in columns.items():
+        branch, name = column.split(" ")
+        found.setdefault(branch, {})[name] = torch.from_numpy(values)
+    return found
+
+
+def are_scores(columns: Columns) -> bool:
     """Whether these may be what `work` gives."""
     if not columns or any(name.count(" ") != 1 or column.dtype.kind != "f" for name, column in columns.items()):
         return False

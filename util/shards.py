@@ -41,6 +41,11 @@ def checksums(files: Mapping[str, Path | None]) -> dict[str, str]:
     return {what: "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest() for what, file in files.items()}
 
 
+def kinds(columns: Columns) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Kind of type (numpy's letter) and shape of a row, by column."""
+    return {name: (column.dtype.kind, column.shape[1:]) for name, column in columns.items()}
+
+
 class Shards:
     """The shards of one piece of work in a folder of their own, which all processes see.
 
@@ -116,7 +121,7 @@ class Shards:
         found: list[Columns] = []
         for shard in range(len(self)):
             columns = self._read(shard)
-            if columns is None or (found and _kinds(columns) != _kinds(found[0])):
+            if columns is None or (found and kinds(columns) != kinds(found[0])):
                 what = "is missing or damaged" if columns is None else "holds other columns than those before it"
                 raise UserError(f"{self.path(shard)} {what}: {self._again}.")
             found.append(columns)
@@ -169,7 +174,3 @@ class Shards:
         if any(column.ndim == 0 or len(column) != len(names) for column in columns.values()):
             return None
         return columns if self._sound is None or self._sound(columns) else None
-
-
-def _kinds(columns: Columns) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {name: (column.dtype.kind, column.shape[1:]) for name, column in columns.items()}
