@@ -90,7 +90,9 @@ def columns_of(hands: Iterable[HandPrediction]) -> Columns:
     columns |= {name: np.array([getattr(hand, name) for hand in hands], np.float64) for name in NUMBERS}
     for name, shape in SHAPES.items():
         columns[name] = np.array([getattr(hand, name) for hand in hands], np.float32).reshape(-1, *shape)
-    columns[MEASURES] = np.array([json.dumps(hand.measures) for hand in hands], np.str_)
+    columns[MEASURES] = np.array(
+        [json.dumps({k: float(v) for k, v in hand.measures.items()}) for hand in hands], np.str_
+    )
     return columns
 
 
