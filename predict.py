@@ -119,6 +119,16 @@ def main(words: Sequence[str]) -> int:
     _check(call)
     if not _in_order(call):
         return _share_out(call)
+    try:
+        _predict_in_order(call)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; frames that follow each other begin anew with the same command.\n")
+        return 130
+    return 0
+
+
+def _predict_in_order(call: Call) -> None:
+    """Predict frames that follow each other, and write."""
     if call.source == LIVE:
         from dataloader.realsense import live_frames
 
@@ -131,7 +141,6 @@ def main(words: Sequence[str]) -> int:
     if not predictions:
         raise UserError(f"{call.source} gave no frame: try again.")
     _write_and_tell(call, shown, predictions)
-    return 0
 
 
 def predict_frames(
@@ -194,12 +203,12 @@ def _predict_stored(call: Call, others: "list[Popen]") -> None:
 
         others += started_by(make_fabric(replace(Experiment(), device=call.device, processes=call.processes)))
     side = call.side or frames.side or "right"
-    how = [getattr(call, name) for name in HOW]
-    how += [side, chosen_device(call.device).type]
+    estimator = _estimator(call, side)  # what is wrong with weights is told by what reads them
+    how = [*(getattr(call, name) for name in HOW), side, chosen_device(call.device).type]
     size = -(-call.shard // call.batch) * call.batch
     shards = shards_of(frames, call.out, size, call.weights, call.hand, how)
     first_only(lambda: remove_unfinished(call.out))
-    predict_shards(shards, frames, _estimator(call, side), call.batch, call.hand)
+    predict_shards(shards, frames, estimator, call.batch, call.hand)
     if is_first():
         _write_and_tell(call, frames, predictions_of(shards.merged(), frames.names))
         shards.remove()

@@ -5,6 +5,7 @@ it nor on where work was stopped. A frame's file, size and time are part of its 
 weights are what the shards are about: what does not fit is read anew.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def shards_of(
         how: all else that answers depend on; its repr tells whether it is the same.
     """
     about = checksums({"weights": weights or SHIPPED, "hand": hand, "side": SHIPPED_SIDE})
-    about |= {"how": repr(how), "optics": repr(frames.optics)}
+    rules = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+    about |= {"how": repr(how), "optics": repr(frames.optics), "rules": rules.hexdigest()}
     return Shards(out / FOLDER, frames.stamps(), size, about, sound=are_predictions)
 
 

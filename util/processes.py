@@ -133,8 +133,11 @@ def wait() -> None:
 
 
 def left_alone() -> bool:
-    """Whether this is one of several processes and whoever started it is gone, so that nobody waits for it."""
-    return world() > 1 and os.getppid() != _STARTED_BY
+    """Whether whoever started this one, which is not the first, is gone, so that nobody waits for it.
+
+    The first may outlive the shell that it was started from.
+    """
+    return rank() > 0 and os.getppid() != _STARTED_BY
 
 
 @contextmanager
