@@ -237,7 +237,7 @@ def _in_order(call: Call) -> bool:
 
 def _spread(call: Call) -> bool:
     """Whether there are to be several processes: asked for, or started by torchrun."""
-    return call.processes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return call.processes > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _check(call: Call) -> None:

@@ -149,12 +149,13 @@ def about(source: Source, choices: Choices, shapes: Mapping[str, Shape] | None) 
         state.update(subject.encode() + shape.tobytes())
     marks = checksums({"weights": choices.weights or SHIPPED, "hand": choices.hand})
     how = ("joints", "refine", "cube_mm", "batch", "side", "camera", "sensor", "unit")
+    if isinstance(source.frames, StoredFrames):
+        marks["optics"] = repr(source.frames.optics)
     return {
         **marks,
         "source": state.hexdigest(),
         "root": str(source.root.resolve()),
         "how": repr([getattr(choices, name) for name in how]),
-        "optics": repr(source.frames.optics) if isinstance(source.frames, StoredFrames) else "",
     }
 
 

@@ -9,7 +9,6 @@ from subprocess import Popen
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from config import Experiment, NetworkConfig
@@ -53,8 +52,7 @@ def make_fabric(experiment: Experiment) -> Fabric:
 
 def started_by(fabric: Fabric) -> list[Popen]:
     """The processes that `make_fabric` has started in this one; torchrun starts them itself."""
-    launcher = fabric.strategy.launcher
-    return list(launcher.procs) if isinstance(launcher, _SubprocessScriptLauncher) else []
+    return list(getattr(fabric.strategy.launcher, "procs", []))
 
 
 def _processes(experiment: Experiment) -> tuple[int, int]:
