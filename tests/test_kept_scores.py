@@ -29,7 +29,7 @@ TEST = replace(
     phase="test",
     device="cpu",
     start=WEIGHTS / "compact.safetensors",
-    demo=replace(SMOKE.demo, train_frames=8, test_frames=132),
+    demo=replace(SMOKE.demo, train_frames=8, test_frames=100),
     pictured=1,
 )
 
@@ -56,19 +56,19 @@ def test_a_killed_test_goes_on(tmp_path: Path, root: Path, caplog: pytest.LogCap
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kept = {file: file.stat().st_mtime_ns for file in (folder / FOLDER).glob("shard-*")}
-        assert 1 <= len(kept) < 3 and not (folder / "results.json").exists()
+        assert len(kept) == 1 and not (folder / "results.json").exists()
         with caplog.at_level("INFO"):
             run(parse_launch(["--run-dir", str(folder), "--resume"]).experiment, folder, resume=True)
     finally:
         torch.set_num_threads(threads)
-    assert f"{len(kept)} of 3 shards" in caplog.text
+    assert f"{len(kept)} of 2 shards" in caplog.text
     assert differences(tmp_path / "whole", folder) == []
     whole, after = ({str(file.relative_to(f)) for file in f.rglob("*")} for f in (tmp_path / "whole", folder))
     assert after == whole and "predictions/after_stage2_model_uvd.txt" in whole
     for file in ("results.json", "predictions/frames.txt", "pictures/after.png"):
         assert (tmp_path / "whole" / file).read_bytes() == (folder / file).read_bytes()
     names = (folder / "predictions" / "frames.txt").read_text().splitlines()
-    assert len(set(names)) == len(names) == 132
+    assert len(set(names)) == len(names) == 100
 
 
 def test_only_what_is_missing_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

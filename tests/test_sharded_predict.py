@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def one_thread() -> Iterator[None]:
 )
 def test_a_killed_run_goes_on_in_two_processes(tmp_path: Path, root: Path, one_thread: None) -> None:
     source = folder_of(tmp_path / "frames", 16)
-    words = [*source, *PLAIN, "--batch", "1", "--shard", "1", "--side", "auto"]
+    words = [*source, *PLAIN, "--batch", "1", "--shard", "1"]
     assert predict.main([*words, "--out", str(tmp_path / "whole")]) == 0
     command = [sys.executable, "predict.py", *words, "--out", str(tmp_path / "killed")]
     rest = {"cwd": root, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
@@ -107,41 +108,40 @@ def test_a_killed_run_goes_on_in_two_processes(tmp_path: Path, root: Path, one_t
 
 
 def test_what_is_the_same_is_kept_and_nothing_else(
-    tmp_path: Path, reads: type[Reads], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, reads: type[Reads], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     source = folder_of(tmp_path / "frames", 9)
     words = [*source, *PLAIN, "--batch", "1", "--shard", "2", "--candidates", "1", "--out", str(tmp_path / "out")]
     assert predict.main([*words[:-1], str(tmp_path / "whole")]) == 0
-    crops = reads.crops
-    assert crops == 8, "one a frame with a hand"
+    assert reads.crops == 8, "one a frame with a hand"
 
-    def stopped_after(n: int) -> None:
-        reads.crops, reads.most = 0, n
+    def kept(words: list[str], most: int = 0) -> int:
+        """How many shards are used, by a call that is stopped when it has read `most` frames."""
+        caplog.clear()
+        reads.crops, reads.most = 0, most
         assert predict.main(words) == 143
         assert "the same command goes on" in capsys.readouterr().err
-        reads.crops, reads.most = 0, 1 << 30
+        told = re.search(r"(\d+) of 5 shards", caplog.text)
+        return 0 if told is None else int(told[1])
 
-    stopped_after(5)
-    assert len(list((tmp_path / "out" / FOLDER).iterdir())) == 2, "shards of two frames, whole ones only"
-    assert predict.main(words) == 0 and reads.crops == 4
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-    stopped_after(7)
-    assert predict.main([*words, "--cube-mm", "240"]) == 0 and reads.crops == 8, "another setting"
-    stopped_after(7)
-    camera = [*words[:2], "480", *words[3:]]
-    assert predict.main(camera) == 0 and reads.crops == 8, "another camera"
-    stopped_after(7)
-    weights = ["--weights", "model/weights/compact.safetensors"]
-    assert predict.main([*words, *weights]) == 0 and reads.crops == 8, "other weights"
-    stopped_after(7)
+    assert kept(words, 7) == 0
+    assert len(list((tmp_path / "out" / FOLDER).iterdir())) == 3, "shards of two frames, whole ones only"
+    assert kept(words) == 3
+    assert kept([*words, "--cube-mm", "240"]) == 0, "another setting"
+    assert "3 shards" in caplog.text and "not used" in caplog.text
+    assert kept([*words[:2], "480", *words[3:]]) == 0, "another camera"
+    assert kept([*words, "--weights", "model/weights/compact.safetensors"]) == 0, "other weights"
     image = tmp_path / "frames" / "5.png"
-    os.utime(image, ns=(0, 0))
-    assert predict.main(words) == 0 and reads.crops == 4, "a file of another time, and the shard that was not done"
-    stopped_after(7)
+    found = image.stat()
+    os.utime(image, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+    assert kept(words) == 2, "a file of another time, in the first shard"
     (tmp_path / "frames" / "7.png").rename(tmp_path / "frames" / "7b.png")
-    assert predict.main(words) == 0 and reads.crops == 4, "a file of another name"
-    rows = [hand.frame for hand in read_predictions_npz(tmp_path / "out" / FILES[1])]
-    assert rows[:3] == ["5.png", "6.png", "7b.png"]
+    assert kept(words) == 1, "a file of another name, in the second"
+    (tmp_path / "frames" / "7b.png").rename(tmp_path / "frames" / "7.png")
+    reads.crops, reads.most = 0, 1 << 30
+    assert predict.main(words) == 0 and reads.crops == 4, "one was touched, and one not done"
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 def test_a_damaged_image_is_told_and_what_was_done_is_kept(tmp_path: Path, reads: type[Reads]) -> None:
