@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dataloader.locate import HAND_AREA_MM2, Intrinsics, LocatedHand, locate_hand
+from dataloader.blob import HAND_AREA_MM2, Box, box_of
+from dataloader.locate import Intrinsics, LocatedHand, locate_hand
 
 AREA_MM2 = (2500.0, 4500.0, 20_000.0, 30_000.0)
 """What hands show: never less than the first or more than the last, usually between the other two."""
@@ -58,31 +59,34 @@ def find_hands(
     Yields:
         Candidates, the nearest plausible one first; none where nothing of a hand's size is seen.
     """
-    left = np.array(depth_mm, np.float32)
+    left = np.asarray(depth_mm, np.float32)
     fx, fy = camera[:2]
     others: list[HandCandidate] = []
     hands = np.zeros(left.shape, bool)
-    for _ in range(most):
+    for number in range(most):
         found = locate_hand(left, camera, cube_mm=cube_mm)
         if found is None or not found.observed.any():
             break
-        seen, plausible = found.observed, False
-        area = float((left[seen] ** 2).sum()) / (fx * fy)
+        seen, plausible, box = found.observed, False, box_of(found.observed)
+        readings = left[box][seen[box]]
+        area = float((readings**2).sum()) / (fx * fy)
         if area >= HAND_AREA_MM2:
-            score = _plausible(area, AREA_MM2) * _plausible(_reach_mm(left, found, camera), REACH_MM)
+            score = _plausible(area, AREA_MM2) * _plausible(_reach_mm(readings, seen[box], box, camera), REACH_MM)
             score *= _plausible(_palm_mm(found, fx), PALM_MM)
             border = sum(int(edge.sum()) for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1]))
-            if _continued(depth_mm, seen, hands) < SAME_THING_PX:
+            if number == 0 or _continued(depth_mm, seen, hands) < SAME_THING_PX:
                 candidate = HandCandidate(found.centre_mm, seen, score, border >= BORDER_PX)
                 plausible = score >= IMPLAUSIBLE
                 if plausible:
                     yield candidate
                 else:
                     others.append(candidate)
-        without = _without(left, found, camera, cube_mm)
-        if plausible:
-            hands |= (without == 0) & (left > 0)
-        left = without
+        if number + 1 < most:  # the frame as it came stays as it is
+            left = left.copy() if number == 0 else left
+            box, gone = _found_there(left, found, camera, cube_mm)
+            if plausible:
+                hands[box] |= gone & (left[box] > 0)
+            left[box][gone] = 0
     yield from others
 
 
@@ -91,11 +95,13 @@ def _plausible(value: float, limits: tuple[float, float, float, float]) -> float
     return float(np.interp(value, limits, (0.0, 1.0, 1.0, 0.0)))
 
 
-def _reach_mm(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics) -> float:
-    """Largest extent of a hand in the image, mm: along the longer axis of its outline."""
-    v, u = np.nonzero(found.observed)
-    z = depth_mm[found.observed]
-    points = np.stack([u * z / camera[0], v * z / camera[1]])
+def _reach_mm(readings_mm: np.ndarray, seen: np.ndarray, box: Box, camera: Intrinsics) -> float:
+    """Largest extent of a hand in the image, mm: along the longer axis of its outline.
+
+    readings_mm: those of the pixels seen in the box, row by row.
+    """
+    v, u = np.nonzero(seen)
+    points = np.stack([(u + box[1].start) * readings_mm / camera[0], (v + box[0].start) * readings_mm / camera[1]])
     _, axes = np.linalg.eigh(np.cov(points) if points.shape[1] > 1 else np.eye(2))
     low, high = np.percentile(axes.T @ points, (1, 99), axis=1)
     return float((high - low).max())
@@ -103,24 +109,34 @@ def _reach_mm(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics) -> f
 
 def _palm_mm(found: LocatedHand, focal: float) -> float:
     """Radius of the widest circle inside a hand, mm; missing readings of a pixel or two do not count."""
-    solid = cv2.morphologyEx(found.observed.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    seen = found.observed[box_of(found.observed, margin=2)]  # 2: closing looks that far
+    solid = cv2.morphologyEx(seen.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     return float(cv2.distanceTransform(np.pad(solid, 1), cv2.DIST_L2, 5).max()) * found.centre_mm[2] / focal
 
 
 def _continued(depth_mm: np.ndarray, seen: np.ndarray, hands: np.ndarray) -> int:
     """How many pixels around a find belong to a hand found before, as far away as the find itself is there."""
-    square = np.ones((3, 3), np.uint8)
-    reach = cv2.dilate(np.where(seen, depth_mm, 0).astype(np.float32), square)
-    return int((hands & ~seen & (reach > 0) & (np.abs(depth_mm - reach) < SAME_THING_MM)).sum())
+    box = box_of(seen, margin=1)
+    depth, seen, hands = depth_mm[box], seen[box], hands[box]
+    if not hands.any():
+        return 0
+    reach = cv2.dilate(np.where(seen, depth, 0).astype(np.float32), np.ones((3, 3), np.uint8))
+    return int((hands & ~seen & (reach > 0) & (np.abs(depth - reach) < SAME_THING_MM)).sum())
 
 
-def _without(depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics, cube_mm: float) -> np.ndarray:
-    """Depth with the cube around what was found emptied, so that the next search meets something else."""
+def _found_there(
+    depth_mm: np.ndarray, found: LocatedHand, camera: Intrinsics, cube_mm: float
+) -> tuple[Box, np.ndarray]:
+    """What the next search does not need to see: a box, and in it the pixels of a find and of the cube around it."""
     height, width = depth_mm.shape
     x, y, z = found.centre_mm
     fx, fy, cx, cy = camera
     half = cube_mm / 2
     across = np.abs((np.arange(width, dtype=np.float32) + 0.5 - cx) * (z / fx) - x) <= half
     down = np.abs((np.arange(height, dtype=np.float32) + 0.5 - cy) * (z / fy) - y) <= half
-    gone = down[:, None] & across & (np.abs(depth_mm - z) <= half)
-    return np.where(gone | found.observed, 0, depth_mm)
+    seen = box_of(found.observed)
+    down_there, across_there = down.copy(), across.copy()
+    down_there[seen[0]] = across_there[seen[1]] = True
+    box = box_of(down_there[:, None] & across_there)
+    gone = down[box[0], None] & across[box[1]] & (np.abs(depth_mm[box] - z) <= half)
+    return box, gone | found.observed[box]

@@ -9,29 +9,20 @@ Every step is deterministic; lengths are millimetres in the world, so sensor and
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
+from dataloader.blob import JUMP_MM, Box, box_of, nearest_blob
+
 Intrinsics = tuple[float, float, float, float]
 """fx, fy, cx, cy in pixels."""
 
-SEED_AREA_MM2 = 600.0
-"""Surface nearer than the blob's front: less than this is flying pixels."""
-HAND_AREA_MM2 = 1500.0
-"""The least that a hand shows."""
 WALL_MM2 = 1e6
 """A surface that shows more is a wall: persons show less."""
-SLAB_MM = 300.0
-"""Depth behind the front that can still be hand or wrist."""
 HAND_DEPTH_MM = 120.0
 """The hand is looked for first in this much depth behind the blob's front."""
-JUMP_MM = 40.0
-"""Neighbouring readings further apart are two surfaces."""
-GAP_MM = 20.0
-"""Pieces this close in the image ..."""
-GAP_DEPTH_MM = (-70.0, 40.0)
-"""... and so far in depth from what they are close to belong to the blob: bent fingers stand in front of a palm."""
 HOLE_MM2 = 400.0
 """Smaller holes are missing readings, not the gap of a ring of fingers."""
 CONTACT_MM = 30.0
@@ -74,82 +65,7 @@ def points_mm(depth_mm: np.ndarray, camera: Intrinsics, origin: tuple[int, int] 
     height, width = depth_mm.shape
     x = (np.arange(width, dtype=np.float32) * step + (origin[0] + 0.5 - cx)) / fx
     y = (np.arange(height, dtype=np.float32) * step + (origin[1] + 0.5 - cy)) / fy
-    return np.stack([x * depth_mm, y[:, None] * depth_mm, depth_mm], axis=-1)
-
-
-def nearest_blob(depth_mm: np.ndarray, focal: float) -> np.ndarray:
-    """(h, w) bool: the nearest connected surface that is large enough for a hand (else the largest one)."""
-    found = np.zeros(depth_mm.shape, bool)
-    front = _front(depth_mm, focal)
-    if front is None:
-        return found
-    slab = (depth_mm > 0) & (depth_mm < front + SLAB_MM)
-    box = box_of(slab)  # mostly a small part of the frame
-    found[box] = _blob_in(depth_mm[box], slab[box], focal)
-    return found
-
-
-def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """Rows and columns that hold all of a mask that is not empty, and `margin` more on each side where there are."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = max(int(rows[0]) - margin, 0), max(int(columns[0]) - margin, 0)
-    return np.s_[top : int(rows[-1]) + 1 + margin, left : int(columns[-1]) + 1 + margin]
-
-
-def _front(depth_mm: np.ndarray, focal: float) -> float | None:
-    """Depth that so much surface is nearer than as a blob's front takes; None where nothing was read."""
-    readings = depth_mm[depth_mm > 0]
-    if not len(readings):
-        return None
-    # the nearest readings alone are sorted: of a whole frame that took most of the search
-    nearest = readings[readings < float(readings.min()) + SLAB_MM]
-    for some in (nearest, readings):
-        ordered = np.sort(some)
-        area = np.cumsum((ordered / focal) ** 2)
-        if area[-1] >= SEED_AREA_MM2:
-            return float(ordered[int(np.searchsorted(area, SEED_AREA_MM2))])
-    return float(ordered[-1])
-
-
-def _blob_in(depth_mm: np.ndarray, slab: np.ndarray, focal: float) -> np.ndarray:
-    """(h, w) bool: the nearest connected surface of a hand's size among the pixels of a slab."""
-    empty = np.zeros(depth_mm.shape, bool)
-    whole = slab.copy()
-    far = np.where(slab, depth_mm, 0)
-    for a, b in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
-        jump = far[a] - far[b]
-        both = slab[a] & slab[b]
-        whole[a] &= ~(both & (jump > JUMP_MM))
-        whole[b] &= ~(both & (jump < -JUMP_MM))
-    count, labels = cv2.connectedComponents(whole.view(np.uint8), connectivity=4)
-    if count == 1:
-        return empty
-    flat, depth = labels.ravel(), far.ravel()
-    areas = np.bincount(flat, (depth / focal) ** 2, count)
-    mean = np.bincount(flat, depth, count) / np.maximum(np.bincount(flat, minlength=count), 1)
-    areas[0] = 0
-    plausible = areas >= min(HAND_AREA_MM2, areas.max())
-    main = labels == int(np.argmin(np.where(plausible, mean, np.inf)))
-    for _ in range(2):
-        main = _with_loose_pieces(main, slab, labels, far, focal)
-    return main
-
-
-def _with_loose_pieces(
-    main: np.ndarray, slab: np.ndarray, labels: np.ndarray, depth_mm: np.ndarray, focal: float
-) -> np.ndarray:
-    """Add components (and the pixels that breaking at jumps took) that lie a small gap away from the main one."""
-    outside = (~main).view(np.uint8)
-    distance, seeds = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    nearest = np.asarray(seeds, np.int64)
-    depth_of = np.zeros(int(nearest.max()) + 1, np.float32)
-    depth_of[nearest[main]] = depth_mm[main]
-    beside = depth_of[nearest]
-    step = depth_mm - beside
-    close = slab & (distance * beside / focal <= GAP_MM) & (step >= GAP_DEPTH_MM[0]) & (step <= GAP_DEPTH_MM[1])
-    joined = np.unique(labels[close & (labels > 0)])
-    rim = close & (labels == 0) & (distance <= 1.5)
-    return main | np.isin(labels, joined) & (labels > 0) | rim
+    return np.asarray(cv2.merge([x * depth_mm, y[:, None] * depth_mm, depth_mm]))
 
 
 def locate_hand(
@@ -174,28 +90,44 @@ def locate_hand(
     step = max(int(PIXEL_MM * focal / _middle(full)), 1)
     depth = np.ascontiguousarray(full[::step, ::step])
     blob = nearest_blob(depth, focal / step)
-    if not blob.any() or float((depth[blob] ** 2).sum()) * (step / focal) ** 2 > WALL_MM2:
+    if blob is None:
         return None
     # the blob's own box, one pixel wider: past an edge of the array there is then nothing but the part's own border
-    kept = box_of(blob, margin=1)
+    kept, mask = blob
+    near = depth[kept]
+    readings = near[mask]
+    if float((readings**2).sum()) * (step / focal) ** 2 > WALL_MM2:
+        return None
     top, left = kept[0].start, kept[1].start
-    border = np.ones(depth.shape, bool)
-    border[1:-1, 1:-1] = False
-    pixel_mm = float(np.median(depth[blob])) * step / focal
-    solid = _without_holes(blob[kept], HOLE_MM2 / pixel_mm**2)
+    pixel_mm = float(np.median(readings)) * step / focal
+    solid = _without_holes(mask, HOLE_MM2 / pixel_mm**2)
     edge = np.minimum(cv2.distanceTransform(solid, cv2.DIST_L2, 5), max(solid.shape))  # without any edge it is huge
-    thickness = edge * (depth[kept] * step / focal)
-    points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
-    centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
+    thickness = edge * (near * step / focal)
+    points = points_mm(near, camera, (origin[0] + left * step, origin[1] + top * step), step)
+    centre, hand, cut = _hand_of(_Blob(mask, _border(depth.shape, kept), points, thickness), cube_mm)
     observed = np.zeros(full.shape, bool)
     there = np.s_[top * step : kept[0].stop * step, left * step : kept[1].stop * step]
-    seen = full[there]
-    height, width = seen.shape
-    found, looked_at = (
-        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (hand, depth[kept])
-    )
-    observed[there] = found.astype(bool) & (seen > 0) & (np.abs(seen - looked_at) < JUMP_MM)
+    observed[there] = hand if step == 1 else _in_full(hand, near, full[there], step)
     return LocatedHand((float(centre[0]), float(centre[1]), float(centre[2])), observed, cut)
+
+
+def _border(shape: tuple[int, ...], box: Box) -> np.ndarray:
+    """(h, w) bool: pixels of a box in an image of this shape that lie on the image's border."""
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in box)
+    border = np.zeros((bottom - top, right - left), bool)
+    border[0], border[-1] = top == 0, bottom == shape[0]
+    border[:, 0] |= left == 0
+    border[:, -1] |= right == shape[1]
+    return border
+
+
+def _in_full(hand: np.ndarray, depth_mm: np.ndarray, full_mm: np.ndarray, step: int) -> np.ndarray:
+    """(h, w) bool: pixels of the full image whose skipped-to neighbour is hand, and that are as far away as it is."""
+    height, width = full_mm.shape
+    found, looked_at = (
+        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (hand, depth_mm)
+    )
+    return found & (full_mm > 0) & (np.abs(full_mm - looked_at) < JUMP_MM)
 
 
 def _middle(depth_mm: np.ndarray) -> float:
@@ -213,7 +145,7 @@ def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
     height, width = mask.shape
     x, y, w, h, area = stats.T
     hole = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area <= largest)
-    return solid | hole[labels].astype(np.uint8)
+    return solid | hole[labels].view(np.uint8) if hole[1:].any() else solid
 
 
 @dataclass(frozen=True)
@@ -229,10 +161,23 @@ class _Blob:
     thickness: np.ndarray
     """(h, w) distance to the blob's seen edge, mm."""
 
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y, z of the points, each (h, w): several times as fast to calculate with."""
+        x, y, z = cv2.split(self.points)
+        return np.asarray(x), np.asarray(y), np.asarray(z)
+
     def within(self, centre: np.ndarray, side_mm: float) -> np.ndarray:
         """(h, w) bool: the part of it in a cube."""
-        near = np.abs(self.points - np.asarray(centre, np.float32)) <= side_mm / 2
-        return self.mask & near[..., 0] & near[..., 1] & near[..., 2]
+        inside = self.mask
+        for plane, middle in zip(self.planes, np.asarray(centre, np.float32), strict=True):
+            inside = inside & (np.abs(plane - middle) <= side_mm / 2)
+        return inside
+
+    def distance(self, to: np.ndarray) -> np.ndarray:
+        """(h, w) distance of the points to one of them."""
+        x, y, z = (plane - middle for plane, middle in zip(self.planes, to, strict=True))
+        return np.sqrt(x * x + y * y + z * z)
 
     def mean(self, part: np.ndarray) -> np.ndarray:
         """(3,) mean point of a part."""
@@ -241,7 +186,7 @@ class _Blob:
 
 def _hand_of(blob: _Blob, cube_mm: float) -> tuple[np.ndarray, np.ndarray, bool]:
     """Centre (3,), mask (h, w) of the hand in a blob, and whether a forearm was cut off."""
-    z = blob.points[..., 2]
+    z = blob.planes[2]
     near = blob.mask & (z <= np.percentile(z[blob.mask], 2) + HAND_DEPTH_MM)
     contact, _ = _arm_contact(blob, near)
     if contact is not None:
@@ -275,8 +220,10 @@ def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
     along, across = cv2.split(cv2.transform(blob.points, np.stack([axis, _sideways(axis)])))
     behind = reach + float(start.dot(axis)) - np.asarray(along)
     back = region & (behind > _wrist(region, behind, np.asarray(across)))
-    _, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
-    forearm = back & np.isin(labels, np.unique(labels[contact & back]))
+    count, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
+    joined = np.zeros(count, bool)
+    joined[labels[contact & back]] = True
+    forearm = back & joined[labels]
     if not seen_beyond and forearm.sum() > BOXED_ARM * region.sum():
         return np.zeros_like(region)
     return forearm
@@ -287,38 +234,47 @@ def _arm_contact(blob: _Blob, region: np.ndarray) -> tuple[np.ndarray | None, bo
 
     The longest contact is taken, counted up to twice where the blob goes on.
     """
-    palm = _palm(blob, region, None)
-    beyond = cv2.dilate((blob.mask & ~region).view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    count, labels = cv2.connectedComponents((region & (beyond | blob.border)).view(np.uint8), connectivity=8)
-    best, best_score, seen_beyond = None, 0.0, False
-    for k in range(1, count):
-        contact = labels == k
-        where = blob.points[contact]
+    beyond = cv2.dilate((blob.mask & ~region).view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+    edge = region & (beyond | blob.border)
+    if not edge.any():
+        return None, False
+    _, labels = cv2.connectedComponents(edge.view(np.uint8), connectivity=8)
+    cells = np.flatnonzero(edge)
+    label = labels.ravel()[cells]
+    points, thickness, goes = blob.points.reshape(-1, 3)[cells], blob.thickness.ravel()[cells], beyond.ravel()[cells]
+    palm, best, best_score, seen_beyond = None, 0, 0.0, False
+    for k in range(1, int(label.max()) + 1):
+        chosen = label == k
+        where = points[chosen]
         length = float(np.linalg.norm(np.ptp(where, axis=0)))
-        goes_on = float((beyond & contact).sum() / contact.sum())
-        away = np.inf if goes_on > 0.5 else float(np.linalg.norm(where - palm, axis=1).min())
-        if length < CONTACT_MM or blob.thickness[contact].max() < ARM_RADIUS_MM or away < PALM_TO_CUT_MM[0]:
+        if length < CONTACT_MM or thickness[chosen].max() < ARM_RADIUS_MM:
             continue
+        goes_on = float(goes[chosen].sum() / len(where))
+        if goes_on <= 0.5:
+            palm = _palm(blob, region, None) if palm is None else palm
+            if float(np.linalg.norm(where - palm, axis=1).min()) < PALM_TO_CUT_MM[0]:
+                continue
         if length * (1 + goes_on) > best_score:
-            best, best_score, seen_beyond = contact, length * (1 + goes_on), goes_on > 0.5
-    return best, seen_beyond
+            best, best_score, seen_beyond = k, length * (1 + goes_on), goes_on > 0.5
+    return (labels == best, seen_beyond) if best else (None, False)
 
 
 def _palm(blob: _Blob, region: np.ndarray, arm: np.ndarray | None) -> np.ndarray:
     """(3,) centre of the thickest place; with the arm's end known, rather a place away from it than a thick forearm."""
     points = blob.points
     if arm is not None:
-        away = _distance(points, arm)
+        away = blob.distance(arm)
         worth = np.minimum(blob.thickness, PALM_RADIUS_MM) + FAR_FROM_ARM * away
         rough = points.reshape(-1, 3)[int(np.argmax(np.where(region, worth, -1)))]
-        region = region & (_distance(points, rough) <= 2 * PALM_RADIUS_MM)
+        region = region & (blob.distance(rough) <= 2 * PALM_RADIUS_MM)
     return points.reshape(-1, 3)[int(np.argmax(np.where(region, blob.thickness, -1)))]
 
 
 def _wrist(region: np.ndarray, behind_mm: np.ndarray, across_mm: np.ndarray) -> float:
     """How far behind the palm's centre the hand ends: at the narrowest slice, or at the usual place."""
     least, usual, greatest = PALM_TO_CUT_MM
-    behind, across = behind_mm[region], across_mm[region]
+    asked = region & (behind_mm >= least) & (behind_mm < greatest)
+    behind, across = behind_mm[asked], across_mm[asked]
     width: dict[float, float] = {}
     for edge in np.arange(least, greatest, SLICE_MM):
         chosen = np.sort(across[(behind >= edge) & (behind < edge + SLICE_MM)])
@@ -329,12 +285,6 @@ def _wrist(region: np.ndarray, behind_mm: np.ndarray, across_mm: np.ndarray) -> 
         return usual
     narrowest = min(width, key=lambda edge: width[edge])
     return narrowest + SLICE_MM / 2 if width[narrowest] < NARROWER * width.get(usual, np.inf) else usual
-
-
-def _distance(points: np.ndarray, to: np.ndarray) -> np.ndarray:
-    """(h, w) distance of (h, w, 3) points to one of them; several times as fast as numpy's norm."""
-    x, y, z = (points[..., k] - to[k] for k in range(3))
-    return np.sqrt(x * x + y * y + z * z)
 
 
 def _sideways(axis: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import eigh
 
-from dataloader.locate import Intrinsics, box_of, points_mm
+from dataloader.blob import box_of
+from dataloader.locate import Intrinsics, points_mm
 
 CONVEX = 0.95
 """An outline has no dents where it fills so much of its convex hull."""
