@@ -147,7 +147,7 @@ def main() -> None:
     network.eval()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     held_out = [Kept.drawn(1024, hands, "held out", network) for hands in (True, False)]
-    hands, things = [Kept.drawn(asked.crops, hands, "learned", network) for are_hands in (True, False)]
+    hands, things = [Kept.drawn(asked.crops, are_hands, "learned", network) for are_hands in (True, False)]
     train(network, hands, things, held_out, asked.out)
 
 

@@ -18,7 +18,7 @@ from training.measures import COVERED_MM, POINT_SEED
 
 POINTS = 512
 """Observed points that are measured against the surface."""
-OK_CONFIDENCE = 0.3
+OK_CONFIDENCE = 0.27
 """Below it a hand fits poorly: 99 % of the simulated hands that were read rightly reach it (bench/confidence.py)."""
 WEIGHTS = {
     "constant": -0.981,

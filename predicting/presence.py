@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from config import WEIGHTS
+from model.folded import without_norms
 from predicting.looks import load_looks
 
 SHIPPED_PRESENCE = WEIGHTS / "presence.safetensors"
@@ -22,7 +23,7 @@ class PresenceReader:
 
     def __init__(self, weights: Path = SHIPPED_PRESENCE) -> None:
         """Load weights. Raises UserError: the file is absent, damaged, or of something else."""
-        self.network = load_looks(weights, "presence")
+        self.network = without_norms(load_looks(weights, "presence"))
 
     @torch.inference_mode()
     def __call__(self, depth: Float[Tensor, "b 1 s s"]) -> Float[Tensor, " b"]:

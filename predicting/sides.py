@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from config import WEIGHTS as FOLDER
+from model.folded import without_norms
 from predicting.looks import load_looks
 
 SHIPPED_SIDE = FOLDER / "side.safetensors"
@@ -36,7 +37,7 @@ class SideReader:
 
     def __init__(self, weights: Path = SHIPPED_SIDE) -> None:
         """Load weights. Raises UserError: the file is absent, damaged, or of something else."""
-        self.network = load_looks(weights, "side")
+        self.network = without_norms(load_looks(weights, "side"))
 
     @torch.inference_mode()
     def __call__(self, depth: Float[Tensor, "b 1 s s"]) -> list[float]:
