@@ -221,9 +221,9 @@ def _forearm(blob: _Blob, region: np.ndarray) -> np.ndarray:
     behind = reach + float(start.dot(axis)) - np.asarray(along)
     back = region & (behind > _wrist(region, behind, np.asarray(across)))
     count, labels = cv2.connectedComponents(back.view(np.uint8), connectivity=8)
-    joined = np.zeros(count, bool)
-    joined[labels[contact & back]] = True
-    forearm = back & joined[labels]
+    joined, label = np.zeros(count, bool), np.asarray(labels, np.int32)
+    joined[label[contact & back]] = True
+    forearm = back & joined[label]
     if not seen_beyond and forearm.sum() > BOXED_ARM * region.sum():
         return np.zeros_like(region)
     return forearm
