@@ -14,7 +14,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from dataloader.blob import JUMP_MM, Box, box_of, nearest_blob
+from dataloader.blob import JUMP_MM, Box, nearest_blob
 
 Intrinsics = tuple[float, float, float, float]
 """fx, fy, cx, cy in pixels."""
