@@ -92,8 +92,8 @@ FULL = NetworkConfig(
 
 
 @dataclass(frozen=True)
-class SideConfig:
-    """The network that tells right hands from left ones (model/side.py)."""
+class LooksConfig:
+    """A network that tells right hands from left ones, or hands from other things (model/looks.py)."""
 
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of the residual layers; the stem has those of the first."""

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
 from predicting.engine import SURFACE
-from predicting.estimator import FITTING
-from predicting.prediction import HandPrediction, Side, Status
+from predicting.prediction import JOINTS, PARAMETERS, HandPrediction, Side, Status
+from predicting.reading import FITTING
 from predicting.views import MIRROR
 from render.hand_layer import HandLayer, HandParams
 from util.joints import JOINT_SETS
-from util.shards import Columns
+from util.shards import Columns, kinds
 
 MEASURES = ("surface_mm", "coverage", "depth_mm", "iou", "agreement_mm", "window_px", "quadric_mm")
 """Of predicting/judge.py and predicting/smooth_things.py; NaN where one was not taken."""
@@ -63,6 +64,15 @@ class Annotations:
     def of_columns(columns: Columns) -> "Annotations":
         """What `columns` gave."""
         return Annotations(**columns)
+
+    @staticmethod
+    def fit(columns: Columns) -> bool:
+        """Whether columns may be what `columns` gave."""
+        words = {"status": get_args(Status), "side": get_args(Side)}
+        wanted = dict.fromkeys((*words, "why"), ("U", ())) | dict.fromkeys(("confidence", "cube_mm"), ("f", ()))
+        wanted |= {"joints_mm": ("f", (JOINTS, 3)), "params": ("f", (PARAMETERS,)), "centre_mm": ("f", (3,))}
+        wanted |= {"measures": ("f", (len(MEASURES),))}
+        return kinds(columns) == wanted and not any(set(columns[it].tolist()) - set(words[it]) for it in words)
 
     def columns(self) -> Columns:
         """An array a field."""

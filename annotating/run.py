@@ -22,11 +22,12 @@ from dataloader.patch import StoredFrame
 from dataloader.prepare import NO_HAND, prepare_frame
 from dataloader.sources import StoredFrames
 from predicting.engine import SHIPPED
-from predicting.estimator import CUBE_MM, HandEstimator, Reading, chosen_side
+from predicting.estimator import CUBE_MM, HandEstimator
 from predicting.prediction import HandPrediction, no_hand
+from predicting.reading import Reading, chosen_side
 from predicting.views import Attempt, View
 from util.processes import is_first, world
-from util.shards import Columns, Shards
+from util.shards import Columns, Shards, checksums
 
 UNEXPLAINED = "nothing was read as a hand"
 """Why a frame in which something was looked at is without a hand."""
@@ -121,8 +122,10 @@ def annotate(
     """
     # the number in front keeps frames in the order of the data set's own files, and tells apart those listed twice
     names = [f"{row:08d} {file}" for row, file in enumerate(source.files)]
+    if isinstance(source.frames, StoredFrames):
+        names = source.frames.stamps()
     folder = place.shards / (source.name if shapes is None else f"{source.name}-one-shape")
-    shards = Shards(folder, names, choices.shard, about(source, choices, shapes))
+    shards = Shards(folder, names, choices.shard, about(source, choices, shapes), sound=Annotations.fit)
     annotator = Annotator(source, choices, engine, shapes)
     todo = len(shards.missing()) * choices.shard // world()
     title = f"{source.name}, one shape" if shapes is not None else source.name
@@ -145,12 +148,10 @@ def about(source: Source, choices: Choices, shapes: Mapping[str, Shape] | None) 
             state.update(b"none" if array is None else array.tobytes())
     for subject, shape in sorted((shapes or {}).items()):
         state.update(subject.encode() + shape.tobytes())
-    weights = choices.weights or SHIPPED
-    files = {"weights": weights, "hand": choices.hand}
-    marks = {
-        what: "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest() for what, path in files.items()
-    }
+    marks = checksums({"weights": choices.weights or SHIPPED, "hand": choices.hand})
     how = ("joints", "refine", "cube_mm", "batch", "side", "camera", "sensor", "unit")
+    if isinstance(source.frames, StoredFrames):
+        marks["optics"] = repr(source.frames.optics)
     return {
         **marks,
         "source": state.hexdigest(),

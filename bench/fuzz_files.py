@@ -16,12 +16,14 @@ import scipy.sparse
 import torch
 from scipy.io import savemat
 
+from annotating.annotations import Annotations
 from config import COMPACT, EXPERIMENTS
 from dataloader.packing import save_packed
 from dataloader.patch import cut_patch
 from model.network import DualBranchNetwork
 from predicting.output.tables import write_predictions_npz
 from predicting.prediction import HandPrediction, no_hand
+from predicting.sharded import columns_of
 from render.hand_layer import HandLayer
 from render.hand_model import OPEN_HAND, load_hand_model
 from util.benchmarks import BENCHMARKS
@@ -29,6 +31,7 @@ from util.checkpoint import save_weights
 from util.files import write_json
 from util.published import GeneratorSize, generator_shapes, network_shapes
 from util.settings import to_plain
+from util.shards import Columns, Shards
 from util.training_state import save_training_state
 
 Files = dict[str, bytes]
@@ -187,6 +190,13 @@ def stacks() -> Files:
     return {"a.npy": as_bytes(np.save, stack), "a.npz": as_bytes(np.savez_compressed, depth=stack, times=np.arange(3))}
 
 
+def shard(folder: Path, columns: Columns) -> bytes:
+    """The only shard of two frames."""
+    shards = Shards(folder, ["a.png", "b.png"])
+    shards.run(lambda rows: columns)
+    return shards.path(0).read_bytes()
+
+
 def predictions() -> Files:
     uvd = np.tile([320.0, 240, 450], (3, 14, 1))
     hand = HandPrediction(
@@ -196,12 +206,21 @@ def predictions() -> Files:
     with tempfile.TemporaryDirectory() as place:
         write_predictions_npz(Path(place) / "hands.npz", [hand, no_hand("b.png", 250.0)])
         hands = (Path(place) / "hands.npz").read_bytes()
+        both = [hand, no_hand("b.png", 250.0)]
+        scored = {"stage1_pixel joints_mm": joints(2, 14).astype(np.float32), "stage1_pixel mean_mm": np.ones(2)}
+        shards = {
+            "predicted": columns_of(both),
+            "annotated": Annotations.of_predictions(both, ["", "nothing"]).columns(),
+            "scored": scored,
+        }
+        kept = {f"{name}.npz": shard(Path(place) / name, columns) for name, columns in shards.items()}
     names = np.array(BENCHMARKS["nyu"].joints.names)
     return {
         "a.txt": rows(uvd),
         "named.txt": b"".join(b"image%d.png " % k + row for k, row in enumerate(rows(uvd).splitlines(True))),
         "a.npz": as_bytes(np.savez_compressed, joints_uvd=uvd, names=names),
         "hands.npz": hands,
+        **kept,
         "a_world.txt": rows(np.tile([0.0, 0, 0.45], (2, 22))),
         "a.json": json.dumps([{"frame": f"{k}.png", "joints_mm": joints(1, 21)[0].tolist()} for k in (0, 1)]).encode(),
         "b.npz": as_bytes(np.savez, joints_mm=joints(2, 22), frame=np.array(["0.png", "1.png"])),

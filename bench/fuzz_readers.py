@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from annotating.annotations import Annotations
 from bench import fuzz_mutations as damage
 from bench.fuzz_files import ROOTS, as_bytes, hand_pickle, small_weights, training_state
 from bench.fuzz_mutations import Mutation
@@ -22,8 +23,10 @@ from dataloader.store import FrameStore
 from gesture.skeletons import read_skeletons
 from predicting.engine import load_network
 from predicting.output.tables import read_predictions_npz
+from predicting.sharded import are_predictions, predictions_of
 from render.hand_model import load_hand_model
 from render.parameter_files import read_parameter_files
+from training.kept_scores import are_scores, found_of
 from util.benchmarks import BENCHMARKS
 from util.checkpoint import read_checkpoint
 from util.cli import parse_launch
@@ -31,10 +34,15 @@ from util.joints import SHREC22
 from util.marks import read_marks
 from util.predictions import read_predictions
 from util.settings import saved_experiment, to_plain
+from util.shards import Shards
 from util.training_state import load_training_state
 
 MOST_MM = 1e13
 """No place in millimetres may come out of numbers up to a million pixels and a million metres beyond this."""
+
+SHARD = "shard-00000-of-00001.npz"
+SHARDS = {"predicted": are_predictions, "annotated": Annotations.fit, "scored": are_scores}
+"""Work that is kept in shards, and what looks at their columns."""
 
 
 class Wrong(Exception):
@@ -147,6 +155,8 @@ def _others() -> Iterator[tuple[str, Reader]]:
     for name, special in (("a_world.txt", damage.TEXT), ("a.json", damage.JSON), ("b.npz", damage.ZIP)):
         yield f"gesture.{name}", Reader({name: hands[name]}, name, partial(_skeletons, name=name), special)
     yield "hands.npz", Reader({"hands.npz": hands["hands.npz"]}, "hands.npz", _hands, damage.ZIP)
+    for name in SHARDS:
+        yield f"shards.{name}", Reader({SHARD: hands[f"{name}.npz"]}, SHARD, partial(_shard, kind=name), damage.ZIP)
     yield "marks", Reader({"marks.csv": hands["marks.csv"]}, "marks.csv", _marks, damage.TEXT)
     models = {"hand.npz": as_bytes(np.savez, **ROOTS["hand"]()), "hand.pkl": hand_pickle(ROOTS["hand"]())}
     for name, special in (("hand.npz", damage.ZIP), ("hand.pkl", ())):
@@ -242,6 +252,19 @@ def _predictions(folder: Path, name: str) -> None:
 def _hands(folder: Path) -> None:
     for hand in read_predictions_npz(folder / "hands.npz"):
         _promise(_small(hand.joints_mm, True) and 0 <= hand.confidence <= 1 and hand.cube_mm > 0, "a hand")
+
+
+def _shard(folder: Path, kind: str) -> None:
+    shards = Shards(folder, ["a.png", "b.png"], sound=SHARDS[kind])
+    columns = shards.merged()
+    _promise(all(len(column) == 2 for column in columns.values()), "a row for each frame")
+    if kind == "predicted":
+        for hand in predictions_of(columns, shards.names):
+            _promise(_small(hand.joints_mm, True) and 0 <= hand.confidence <= 1 and hand.cube_mm > 0, "a hand")
+    elif kind == "scored":
+        _promise(all(found["joints_mm"].shape[2:] == (3,) for found in found_of(columns).values()), "joints")
+    else:
+        _promise(Annotations.of_columns(columns).joints_mm.shape == (2, 21, 3), "joints")
 
 
 def _marks(folder: Path) -> None:

@@ -8,7 +8,8 @@ undisturbed one takes, or, every second one, while a randomly chosen file is bei
 pictures, prepared frames). A killed run goes on with --resume, may be killed again, and in the end is left to finish.
 
 Each kill that hit a running process counts; it counts as identical when the run that it hit ended with the weights and
-training state of the undisturbed one, bit for bit. The exit code is 0 where all are.
+training state of the undisturbed one, bit for bit, and with the results and predicted joints of the same. The exit code
+is 0 where all are.
 """
 
 import json
@@ -35,7 +36,7 @@ from bench.timing import table  # noqa: E402
 from util.checkpoint import read_checkpoint  # noqa: E402
 from util.cli import parse_settings, run_entry  # noqa: E402
 from util.errors import UserError  # noqa: E402
-from util.files import PART  # noqa: E402
+from util.files import PART, read_json  # noqa: E402
 from util.training_state import load_training_state  # noqa: E402
 
 STEPS = ["--optim.steps", "9", "--optim.check-every", "3", "--optim.log-every", "3"]
@@ -51,10 +52,14 @@ PHASES: dict[str, list[str]] = {
     "fitted": [*STEPS, "--source", "fitted", "--fitted.frames", "8", "--fitted.steps", "2", "--fitted.surface-mm",
                "1000", "--fitted.iou", "0", *ALONE],
     "transfer": [*STEPS, "--phase", "transfer"],
+    "test": [*STEPS, "--phase", "test", "--load-model", str(ROOT / "model" / "weights" / "compact.safetensors"),
+             "--demo.test-frames", "200", "--demo.train-frames", "8"],
 }  # fmt: skip
 """What is run, as words of the command line after the experiment `smoke`."""
 IGNORED = ("seconds",)
-"""Of a training state: what a clock says."""
+"""Of a training state and of results: what a clock says."""
+RESULTS = ("results.json", "predictions/*")
+"""Files that say what was measured."""
 POLL_S = 5e-4
 PATIENCE_S = 300.0
 
@@ -157,7 +162,7 @@ def disturbed(phase: str, folder: Path, most: int, whole: Life, draw: random.Ran
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What is not the same, bit for bit, in the weights and training states of two run folders."""
+    """What is not the same, bit for bit, in the weights, training states and results of two run folders."""
     found: list[str] = []
     files = {path.relative_to(one) for path in one.rglob("*.safetensors")}
     files |= {path.relative_to(one) for path in one.rglob("last.pt")}
@@ -168,7 +173,8 @@ def differences(one: Path, other: Path) -> list[str]:
         first, second = (dict(_leaves(_content(folder / file))) for folder in (one, other))
         names = sorted(first.keys() | second.keys())
         found += [f"{file}: {name}" for name in names if not _same(first.get(name), second.get(name))]
-    return found
+    told = {path.relative_to(folder) for folder in (one, other) for kind in RESULTS for path in folder.rglob(kind)}
+    return found + [str(file) for file in sorted(told) if _told(one / file) != _told(other / file)]
 
 
 def main(words: Sequence[str]) -> int:
@@ -236,6 +242,15 @@ def _content(file: Path) -> Mapping[str, Any]:
     if file.suffix == ".pt":
         return {name: value for name, value in load_training_state(file).items() if name not in IGNORED}
     return read_checkpoint(file).state
+
+
+def _told(file: Path) -> Any:
+    """What a file of results says; None where it is absent."""
+    if not file.is_file():
+        return None
+    if file.suffix != ".json":
+        return file.read_bytes()
+    return {name: value for name, value in read_json(file).items() if name not in IGNORED}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -27,7 +27,8 @@ from dataloader.camera import Camera
 from dataloader.frame import DepthFrame
 from dataloader.rendered import RenderedHands
 from dataloader.sources import frames_of
-from predicting.estimator import HandEstimator, Reading, chosen_side
+from predicting.estimator import HandEstimator
+from predicting.reading import Reading, chosen_side
 from predicting.sides import fit_log_odds
 from predicting.views import Hand
 from render.hand_layer import HandLayer

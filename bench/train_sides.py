@@ -1,4 +1,4 @@
-"""Train the network that tells right hands from left ones (model/side.py) on rendered hands.
+"""Train the network that tells right hands from left ones (model/looks.py) on rendered hands.
 
 Hands are those of the pre-training for real sensors (`pretrain-sensor`); all are right ones, and flipped they are left
 ones. Those of a phase are drawn once; what the layers that stay as they are make of them is kept in a file and looked
@@ -28,11 +28,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.sides import HALF_OPEN, straightness
-from config import EXPERIMENTS, SideConfig
+from config import EXPERIMENTS, LooksConfig
 from dataloader.rendered import RenderedHands
-from model.side import SideNetwork
+from model.looks import LooksNetwork
 from predicting.engine import SHIPPED
-from predicting.sides import load_side_network
+from predicting.looks import load_looks
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 from util.checkpoint import load_weights, save_weights
@@ -79,7 +79,7 @@ class Kept:
         self.joints_uvd = torch.empty(hands, 21, 3)
         self.openness = np.empty(hands)
 
-    def fill(self, network: SideNetwork, shifts_mm: Sequence[float], purpose: str) -> "Kept":
+    def fill(self, network: LooksNetwork, shifts_mm: Sequence[float], purpose: str) -> "Kept":
         """Draw all of them; other ones for each purpose."""
         experiment, layer = EXPERIMENTS["pretrain-sensor"], HandLayer(load_hand_model())
         rendered = [
@@ -108,7 +108,7 @@ def _spent(began: float) -> str:
     return f"{time.monotonic() - began:.0f} s, {time.process_time():.0f} s of CPU in all"
 
 
-def losses(network: SideNetwork, early: Tensor, joints_uvd: Tensor) -> dict[str, Tensor]:
+def losses(network: LooksNetwork, early: Tensor, joints_uvd: Tensor) -> dict[str, Tensor]:
     """Of the side (logistic) and of the joints, for right hands; joints are learned off the flipped ones too."""
     n = len(early)
     with torch.autocast("cpu", torch.bfloat16):
@@ -126,7 +126,7 @@ def rate_at(step: int, steps: int) -> float:
 
 
 @torch.inference_mode()
-def shares(network: SideNetwork, held_out: Kept) -> dict[str, float]:
+def shares(network: LooksNetwork, held_out: Kept) -> dict[str, float]:
     """How often the side is right on hands that were not learned from, and how often where it is sure."""
     parts = held_out.early.split(BATCH)
     with torch.autocast("cpu", torch.bfloat16):
@@ -136,10 +136,10 @@ def shares(network: SideNetwork, held_out: Kept) -> dict[str, float]:
     return {name: float(share.mean()) for name, share in found.items()} | {"loss": float(np.logaddexp(0, -odds).mean())}
 
 
-def train(network: SideNetwork, phase: Phase, kept: Kept, held_out: Kept, out: Path) -> SideNetwork:
+def train(network: LooksNetwork, phase: Phase, kept: Kept, held_out: Kept, out: Path) -> LooksNetwork:
     """One phase; the averaged weights, which are written at every check."""
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-    best = cast(SideNetwork, averaged.module)
+    best = cast(LooksNetwork, averaged.module)
     optimiser = torch.optim.AdamW(network.parameters(), phase.rate, weight_decay=0.05)
     began, sums = time.monotonic(), dict[str, float]()
     order = torch.cat([torch.randperm(phase.hands).view(-1, BATCH).sort(1).values for _ in range(phase.rounds)])
@@ -158,7 +158,7 @@ def train(network: SideNetwork, phase: Phase, kept: Kept, held_out: Kept, out: P
             print(f"{done}: " + ", ".join(f"{k} {v:.3f}" for k, v in sums.items()) + f", {_spent(began)}", flush=True)
         if done % CHECK_EVERY == 0 or done == len(order):
             print(json.dumps({"step": done} | shares(best.eval(), held_out)), flush=True)
-            save_weights(out, best.state_dict(), {"side": to_plain(SideConfig())}, half=True)
+            save_weights(out, best.state_dict(), {"side": to_plain(LooksConfig())}, half=True)
     return best
 
 
@@ -170,10 +170,10 @@ def main() -> None:
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     asked = parser.parse_args()
     torch.manual_seed(0)
-    network = SideNetwork(SideConfig()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = LooksNetwork(LooksConfig()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.start_from(load_weights(SHIPPED)[0])
     if asked.start is not None:
-        network.load_state_dict(load_side_network(asked.start).state_dict())
+        network.load_state_dict(load_looks(asked.start, "side").state_dict())
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     files = [asked.out.with_suffix(f".{what}") for what in ("kept", "held-out")]  # of 2.2 GB and 67 MB at most
     for phase in (PHASES[name] for name in asked.phases):

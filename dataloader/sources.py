@@ -65,7 +65,7 @@ class StoredFrames(Sequence):
     """
 
     def __init__(self, places: Sequence[tuple[str, Path, int | None]], optics: Optics, side: Side | None) -> None:
-        self._places, self._optics = tuple(places), optics
+        self._places, self.optics = tuple(places), optics
         self.side: Side | None = side
         """The hand that the images look like, where a camera.json says it."""
         self._open: tuple[Path, np.ndarray] | None = None
@@ -82,15 +82,23 @@ class StoredFrames(Sequence):
     def __getitem__(self, index: int | slice) -> "DepthFrame | StoredFrames":
         """A frame, or those of a slice. Raises UserError when a file is damaged or holds no depth."""
         if isinstance(index, slice):
-            return StoredFrames(self._places[index], self._optics, self.side)
+            return StoredFrames(self._places[index], self.optics, self.side)
         name, path, row = self._places[index]
         stored = read_stored(path) if row is None else self._stack(path)[row]
-        return self._optics.frame(np.asarray(stored), name)
+        return self.optics.frame(np.asarray(stored), name)
 
     @cached_property
     def names(self) -> list[str]:
         """Name of each frame."""
         return [name for name, _, _ in self._places]
+
+    def stamps(self) -> list[str]:
+        """Number and name of each frame, and place, size and time of its file: what changes when the frame does.
+
+        In their order, no two the same, and sorted as they stand.
+        """
+        of_file = {path: _stamp(path) for _, path, _ in self._places}
+        return [f"{k:08d} {name} {of_file[path]}" for k, (name, path, _) in enumerate(self._places)]
 
     def _stack(self, path: Path) -> np.ndarray:
         """(n, h, w); the newest stack stays open, since its frames are asked for one after the other."""
@@ -121,6 +129,14 @@ def frames_of(source: str, camera: Intrinsics | str | None = None, unit_m: float
     if not places:
         raise UserError(f"{source} holds no frame: give images, .npy or .npz files of depth.")
     return StoredFrames(places, optics, side)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return f"{path.absolute()} missing"  # what reads it says so
+    return f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
 
 
 def _load(path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from model.backbone import BasicBlock, Bottleneck
 from model.network import DualBranchNetwork
 
 Convolution = (nn.Conv2d, nn.ConvTranspose2d)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def folded(network: DualBranchNetwork, as_bf16: bool = False) -> DualBranchNetwork:
@@ -24,17 +25,23 @@ def folded(network: DualBranchNetwork, as_bf16: bool = False) -> DualBranchNetwo
         network: is left as it is.
         as_bf16: keep the convolutions in bf16, and autocast what goes into them; else all is float32.
     """
-    network = copy.deepcopy(network).eval().requires_grad_(False)
+    network = without_norms(network)
     network.config = replace(network.config, precision="bf16" if as_bf16 else "fp32")
+    if as_bf16:
+        for module in network.modules():
+            if isinstance(module, Convolution):
+                module.to(torch.bfloat16)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def without_norms(network: Network) -> Network:
+    """A copy in evaluation mode, in the same precision, whose convolutions do the work of the norms behind them."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(network.modules()):
         if isinstance(module, nn.Sequential):
             _fold_sequence(module)
         elif isinstance(module, (BasicBlock, Bottleneck)):
             _fold_block(module)
-    if as_bf16:
-        for module in network.modules():
-            if isinstance(module, Convolution):
-                module.to(torch.bfloat16)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -1,74 +1,51 @@
 """Depth frames in, hands in millimetres out: find, crop, read, judge, choose.
 
 A frame is looked at as its sides ask for (predicting/views.py). Each view's likeliest place is read first, that of one
-view where looks alone tell the side (predicting/sides.py); where no hand fits there, the others are. Among what was
-read the hand that the depth supports best is the answer.
+view where looks alone tell the side (predicting/sides.py); where no hand fits there, the others are. What looks like a
+hand (predicting/presence.py) and was read badly gets a second chance: its hand is refined against the depth and judged
+anew. Among what was read the hand that the depth supports best is the answer.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from dataloader.camera import Camera
+from dataloader.crop import HandCrop
 from dataloader.find_hands import find_hands
 from dataloader.frame import DepthFrame
 from dataloader.locate import Intrinsics
 from dataloader.named_cameras import nominal_intrinsics
 from dataloader.rendered import visible_centre
 from predicting.engine import Engine, EngineAnswer, TorchEngine
-from predicting.judge import judge, measure
-from predicting.prediction import HandPrediction, Status, no_hand
-from predicting.sides import SURE, SideReader, limited, right_log_odds, side_confidence
+from predicting.judge import REFINED_WEIGHTS, judge, measure
+from predicting.prediction import HandPrediction, no_hand
+from predicting.presence import PresenceReader
+from predicting.reading import FITTING, Reading, Search, begun, chosen_side, sign_of
+from predicting.refine import Refinement, Refinements
+from predicting.sides import SURE, SideReader, limited, right_log_odds
 from predicting.smooth_things import quadric_mm
 from predicting.views import Attempt, Hand, View, crops_of
 from util.ahead import one_ahead
 from util.errors import UserError
 
-if TYPE_CHECKING:
-    from predicting.refine import Refinement
-
 SIDES: dict[str, tuple[Hand, ...]] = {"right": ("right",), "left": ("left",), "auto": ("right", "left")}
 """What is read for each choice of a side."""
 SIDE_STEPS = 10
 """Optimisation steps of both hands before the sides are compared."""
+SECOND_STEPS = 20
+"""Optimisation steps of what looks like a hand and was read so badly that its fit is poor."""
 CUBE_MM = 250.0
 """Edge of the cube around a hand."""
 CANDIDATES = 3
 """Places of a frame that are read at most, for each side."""
-FITTING: tuple[Status, ...] = ("ok", "touches the border")
-"""What a hand that explains the depth is called."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A place of a view, read and judged."""
-
-    attempt: Attempt
-    answer: EngineAnswer
-    """Of this crop alone, with a batch of 1."""
-    measures: dict[str, float]
-    status: Status
-    confidence: float
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """The greater, the better it explains the depth."""
-        return self.status in FITTING, self.confidence
-
-
-Search = tuple[Attempt, Iterator[Attempt]]
-"""The likeliest place of a view, and the others, each looked for when it is asked for."""
-
-
-def begun(searches: Iterable[Iterator[Attempt]]) -> list[Search]:
-    """Searches with their first place found; those that find nothing are left out."""
-    return [(first, search) for search in searches if (first := next(search, None)) is not None]
 
 
 class HandEstimator:
@@ -119,13 +96,9 @@ class HandEstimator:
         self.engine = make_engine(engine, None if weights is None else Path(weights), hand_file, device)
         self.faces = self.engine.faces
         self._looks = SideReader() if len(self.sides) == 2 else None
-        steps = {"answer": refine, "side": SIDE_STEPS if self._looks else 0}
-        refinements = {}
-        if any(steps.values()):
-            from predicting.refine import Refinement  # it draws poses to know which are plausible
-
-            refinements = {what: Refinement(hand_file, n, held=held) for what, n in steps.items() if n}
-        self._refine, self._settle = refinements.get("answer"), refinements.get("side")
+        self._presence = PresenceReader()
+        self._refinements = Refinements(hand_file, held)
+        self.steps = refine
 
     def __call__(self, depth_mm: np.ndarray, camera: Camera | Intrinsics | str, name: str = "") -> HandPrediction:
         """The hand in one frame.
@@ -185,13 +158,33 @@ class HandEstimator:
         """
         best: dict[int, dict[Hand, Reading]] = defaultdict(dict)
         firsts = self.told([first for first, _ in searches], common=True)
-        likely = [_sign(place.view.side) * (place.looks_right + before) > -SURE for place in firsts]
-        self._keep(best, self.read(list(compress(firsts, likely))))
-        solved = {frame for frame, of_side in best.items() if any(r.status in FITTING for r in of_side.values())}
+        likely = [sign_of(place.view.side) * (place.looks_right + before) > -SURE for place in firsts]
+        solved = self._read_into(best, list(compress(firsts, likely)))
         left_out = [place for place, read in zip(firsts, likely, strict=True) if not read and place.frame not in solved]
         later = [place for first, others in searches if first.frame not in solved for place in others]
-        self._keep(best, self.read(left_out + self.told(later)))
+        self._read_into(best, left_out + self.told(later))
         return best
+
+    def _read_into(self, best: dict[int, dict[Hand, Reading]], attempts: Sequence[Attempt]) -> set[int]:
+        """Read places, those that look like hands and fit poorly once more; returns frames in which a hand fits."""
+
+        def solved() -> set[int]:
+            return {frame for frame, of_side in best.items() if any(r.status in FITTING for r in of_side.values())}
+
+        readings = self.read(attempts)
+        self._keep(best, readings)
+        there = solved()
+        self._keep(best, self.second(r for r in readings if r.attempt.frame not in there and r.deserves_a_second))
+        return solved()
+
+    def second(self, readings: Iterable[Reading]) -> list[Reading]:
+        """Readings refined against their depth, and judged as such."""
+        better = self._improved(list(readings), self._refinements(SECOND_STEPS))
+        return [
+            replace(r, status=status, confidence=confidence)
+            for r in better
+            for status, confidence in [judge(r.measures, r.attempt.touches_border, REFINED_WEIGHTS)]
+        ]
 
     def told(self, attempts: Sequence[Attempt], common: bool = False) -> list[Attempt]:
         """Places with the log odds of a right hand by their looks, if both sides may be the answer.
@@ -202,7 +195,7 @@ class HandEstimator:
         if self._looks is None or not attempts:
             return list(attempts)
         odds = np.array(self._looks(crops_of(attempts, self.cube_mm)[0].depth))
-        odds *= [_sign(attempt.view.side) for attempt in attempts]
+        odds *= [sign_of(attempt.view.side) for attempt in attempts]
         if common:
             frames = np.array([attempt.frame for attempt in attempts])
             same = frames[:, None] == frames
@@ -231,7 +224,7 @@ class HandEstimator:
             ]
             crop, observed = crops_of(attempts, self.cube_mm)
             answer = self.engine(crop)
-        measures = measure(crop, *answer, observed, self.faces)
+        measures = self.measured(crop, answer, observed)
         for attempt, found in zip(attempts, measures, strict=True):
             smooth_mm = quadric_mm(attempt.view.depth_mm, attempt.view.camera, attempt.observed)
             found |= {} if smooth_mm is None else {"quadric_mm": smooth_mm}
@@ -240,13 +233,26 @@ class HandEstimator:
             for attempt, one, found in zip(attempts, _split(answer), measures, strict=True)
         ]
 
+    def measured(
+        self, crop: HandCrop, answer: EngineAnswer, observed: Bool[Tensor, "b 1 s s"]
+    ) -> list[dict[str, float]]:
+        """How fitted hands lie in their crops, and how much the crops look like hands, one dict a crop."""
+        measures = measure(crop, *answer, observed, self.faces)
+        for found, odds in zip(measures, self._presence(crop.depth).tolist(), strict=True):
+            found["presence"] = odds
+        return measures
+
+    def improved(self, crop: HandCrop, observed: Bool[Tensor, "b 1 s s"], answer: EngineAnswer) -> EngineAnswer:
+        """Answers refined as those of a second look are."""
+        return self._refinements(SECOND_STEPS)(crop, observed, answer)
+
     def refined(self, readings: Sequence[Reading | None]) -> list[Reading | None]:
         """Readings with parameters refined against their depth, if that was asked for, and measured anew.
 
         Status and confidence stay what the network's own answer earned: given enough steps, a hand fits many things.
         """
         there = [reading for reading in readings if reading is not None]
-        better = iter(there if self._refine is None else self._improved(there, self._refine))
+        better = iter(self._improved(there, self._refinements(self.steps)) if self.steps else there)
         return [None if reading is None else next(better) for reading in readings]
 
     def side_odds(self, readings: Sequence[dict[Hand, Reading]]) -> list[float]:
@@ -269,13 +275,14 @@ class HandEstimator:
         hands = [[r for r in (sides.get(side) for side in SIDES["auto"]) if r is not None] for sides in readings]
         both = [len(pair) == 2 and all(r.status != "no hand" for r in pair) for pair in hands]
         pairs = [pair for pair, there in zip(hands, both, strict=True) if there]
-        if self._settle is None or not pairs:
+        if self._looks is None or not pairs:
             return [None] * len(readings)
-        fine = [reading.measures for reading in self._improved([r for pair in pairs for r in pair], self._settle)]
+        better = self._improved([r for pair in pairs for r in pair], self._refinements(SIDE_STEPS))
+        fine = [reading.measures for reading in better]
         measured = iter(zip(fine[::2], fine[1::2], strict=True))
         return [next(measured) if there else None for there in both]
 
-    def _improved(self, readings: Sequence[Reading], refine: "Refinement") -> list[Reading]:
+    def _improved(self, readings: Sequence[Reading], refine: Refinement) -> list[Reading]:
         """Readings with refined parameters, and measured anew."""
         if not readings:
             return []
@@ -284,7 +291,7 @@ class HandEstimator:
         answer = refine(crop, observed, EngineAnswer(*(torch.cat(part) for part in parts)))
         measures = measure(crop, *answer, observed, self.faces)
         return [
-            replace(reading, answer=one, measures=found)
+            replace(reading, answer=one, measures=reading.measures | found)
             for reading, one, found in zip(readings, _split(answer), measures, strict=True)
         ]
 
@@ -305,25 +312,6 @@ class HandEstimator:
             cube_mm=self.cube_mm,
             measures=reading.measures,
         )
-
-
-def chosen_side(readings: dict[Hand, Reading], log_odds: float) -> tuple[Reading | None, float]:
-    """The reading of the likelier side, None where no side shows a hand; how sure the side is, 0 to 1.
-
-    log_odds: that the hand is a right one; where only one side shows a hand, 0 is no doubt about it.
-    """
-    there: dict[Hand, Reading] = {side: one for side, one in readings.items() if one.status != "no hand"}
-    if len(there) == 2:
-        return there["right" if log_odds >= 0 else "left"], side_confidence(log_odds)
-    if not there:
-        return None, 1.0
-    ((side, reading),) = there.items()
-    return reading, side_confidence(max(0.0, _sign(side) * log_odds)) if log_odds else 1.0
-
-
-def _sign(side: Hand) -> int:
-    """1 for right, -1 for left."""
-    return 1 if side == "right" else -1
 
 
 def _split(answer: EngineAnswer) -> list[EngineAnswer]:

@@ -18,17 +18,30 @@ from training.measures import COVERED_MM, POINT_SEED
 
 POINTS = 512
 """Observed points that are measured against the surface."""
-OK_CONFIDENCE = 0.3
+OK_CONFIDENCE = 0.27
 """Below it a hand fits poorly: 99 % of the simulated hands that were read rightly reach it (bench/confidence.py)."""
 WEIGHTS = {
-    "constant": -1.067,
-    "surface": 0.859,
-    "coverage": 0.646,
-    "depth": 0.0,
-    "iou": 2.555,
-    "agreement": 3.711,
+    "constant": -0.981,
+    "surface": 0.502,
+    "coverage": 0.0,
+    "depth": 0.535,
+    "iou": 1.782,
+    "agreement": 2.754,
+    "presence": 0.387,
 }
 """Of the evidence for a hand, in the logarithm of the odds: fitted to simulated frames by bench/confidence.py."""
+REFINED_WEIGHTS = {
+    "constant": -0.328,
+    "surface": 0.0,
+    "coverage": 0.0,
+    "depth": 0.042,
+    "iou": 0.0,
+    "agreement": 5.646,
+    "presence": 0.0,
+}
+"""The same for hands that were refined, which fit better, right or wrong."""
+PRESENCE_LIMIT = 6.0
+"""Log odds of a hand, by its looks, beyond which it does not count for more."""
 FAR_SURFACE_MM = 15.0
 """A hand that is so far from its points, on average, does not fit, however sure its reading is."""
 SMOOTH_MM = 1.5
@@ -96,20 +109,24 @@ def complete(measures: dict[str, float]) -> bool:
 def evidence(measures: dict[str, float]) -> dict[str, float]:
     """What speaks for a hand, by the names of WEIGHTS: more of it, more likely; distances as minus their logarithm."""
     distances = {name: -math.log(max(measures[f"{name}_mm"], 0.1) / 10) for name in ("surface", "depth", "agreement")}
-    found = distances | {"constant": 1.0, "coverage": measures["coverage"], "iou": measures["iou"]}
+    looks = max(-PRESENCE_LIMIT, min(PRESENCE_LIMIT, measures.get("presence", 0.0)))
+    found = distances | {"constant": 1.0, "coverage": measures["coverage"], "iou": measures["iou"], "presence": looks}
     return {name: found[name] for name in WEIGHTS}
 
 
 def probability(measures: dict[str, float], weights: dict[str, float] = WEIGHTS) -> float:
     """How likely a fitted hand is right: on simulated frames, that its joints are off by less than 25 mm on average.
 
-    measures: of `measure`, all of them. docs/predictions.md shows how far that holds.
+    measures: of `measure`, all of them, and presence, log odds of predicting/presence.py (left out: even).
+    docs/predictions.md shows how far that holds.
     """
     odds = sum(weights[name] * found for name, found in evidence(measures).items())
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
-def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Status, float]:
+def judge(
+    measures: dict[str, float], touches_border: bool = False, weights: dict[str, float] = WEIGHTS
+) -> tuple[Status, float]:
     """Status and confidence (0 to 1) of one fitted hand.
 
     The confidence is `probability`, or half of what an ok hand has at least where it is a smooth, round thing.
@@ -117,10 +134,11 @@ def judge(measures: dict[str, float], touches_border: bool = False) -> tuple[Sta
     Args:
         measures: of `measure`; quadric_mm of predicting/smooth_things.py, where it was measured.
         touches_border: whether the frame's border cuts the observed hand.
+        weights: of the evidence: REFINED_WEIGHTS for a hand that was refined.
     """
     if not complete(measures):
         return "no hand", 0.0
-    confidence = probability(measures)
+    confidence = probability(measures, weights)
     if measures.get("quadric_mm", math.inf) < SMOOTH_MM:
         return "poor fit", min(confidence, OK_CONFIDENCE / 2)
     if measures["window_px"] < LEAST_WINDOW_PX:

@@ -9,6 +9,7 @@ from torch import Tensor
 from config import UnlabelledConfig
 from dataloader.crop import HandCrop
 from predicting.engine import SURFACE, EngineAnswer
+from render.at_rest import settle_surface
 from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from training.hand_fit import HandFit
@@ -22,7 +23,9 @@ class Refinement:
     ) -> None:
         """Args: hand: file of the hand model, None = the open hand; steps: how many; config: weights of the losses;
         held: what stays as it is (training/hand_fit.py)."""
-        self.fit = HandFit(HandLayer(load_hand_model(hand)), steps, config, held)
+        layer = HandLayer(load_hand_model(hand))
+        settle_surface(layer)
+        self.fit = HandFit(layer, steps, config, held)
 
     def __call__(self, crop: HandCrop, observed: Bool[Tensor, "b 1 s s"], answer: EngineAnswer) -> EngineAnswer:
         """The answer with a better model branch; the pixel branch's joints stay.
@@ -43,3 +46,15 @@ class Refinement:
                 crop.mm_from_xyz(hand.vertices_xyz[:, :SURFACE]),
                 hand.hand.params().vector(),
             )
+
+
+class Refinements:
+    """Refinements by their number of steps, made when they are asked for: they draw poses to know what is plausible."""
+
+    def __init__(self, hand: Path | None, held: tuple[str, ...]) -> None:
+        self._hand, self._held, self._made = hand, held, dict[int, Refinement]()
+
+    def __call__(self, steps: int) -> Refinement:
+        if steps not in self._made:
+            self._made[steps] = Refinement(self._hand, steps, held=self._held)
+        return self._made[steps]

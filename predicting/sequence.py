@@ -10,8 +10,9 @@ import numpy as np
 
 from dataloader.find_hands import find_hands
 from dataloader.frame import DepthFrame
-from predicting.estimator import FITTING, HandEstimator, Reading, begun, chosen_side
+from predicting.estimator import HandEstimator
 from predicting.prediction import HandPrediction
+from predicting.reading import FITTING, Reading, begun, chosen_side
 from predicting.sides import LIMIT
 from predicting.smoothing import OneEuro, SteadyShape
 from predicting.views import Attempt, Hand, View

@@ -1,6 +1,6 @@
 """Which hand it is: by its looks, and by which side's fitted hand explains the depth better.
 
-A network of its own (model/side.py) names the side of a place that is to be read; it looks at the crop and at the
+A network of its own (model/looks.py) names the side of a place that is to be read; it looks at the crop and at the
 flipped crop, so that what is said of a flipped frame is the opposite. Where it is not sure, the frame is read twice, as
 it is and flipped, and the side with less to explain away is the likelier one. Both hands are refined against the depth
 first (predicting/refine.py), which the wrong one gains less from. The odds are a logistic function of all that, without
@@ -8,18 +8,15 @@ a constant term. bench/sides.py counts how often that names the right side.
 """
 
 import math
-from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from config import WEIGHTS as FOLDER, SideConfig
-from model.side import SideNetwork
-from util.checkpoint import check_fits, fill_module, read_checkpoint
-from util.errors import UserError
-from util.settings import from_plain
+from config import WEIGHTS as FOLDER
+from model.folded import without_norms
+from predicting.looks import load_looks
 
 SHIPPED_SIDE = FOLDER / "side.safetensors"
 """The weights that tell right hands from left ones."""
@@ -40,32 +37,13 @@ class SideReader:
 
     def __init__(self, weights: Path = SHIPPED_SIDE) -> None:
         """Load weights. Raises UserError: the file is absent, damaged, or of something else."""
-        self.network = load_side_network(weights)
+        self.network = without_norms(load_looks(weights, "side"))
 
     @torch.inference_mode()
     def __call__(self, depth: Float[Tensor, "b 1 s s"]) -> list[float]:
         """depth: crops scaled to [-1, 1], background 1."""
         score, flipped = self.network(torch.cat([depth, depth.flip(-1)])).chunk(2)
         return (LOOKS * (score - flipped)).tolist()
-
-
-def load_side_network(weights: Path) -> SideNetwork:
-    """The network of a file, ready for use.
-
-    Raises:
-        UserError: the file is absent, damaged, or of something else.
-    """
-    checkpoint = read_checkpoint(weights)
-    if set(checkpoint.config) != {"side"}:
-        raise UserError(
-            f"{weights} does not tell right hands from left ones: take the file that comes with the project."
-        )
-    config = from_plain(SideConfig, checkpoint.config["side"], str(weights))
-    build = partial(SideNetwork, config)
-    check_fits(build, checkpoint.state, weights)
-    network = build()
-    fill_module(network, checkpoint.state, weights)
-    return network.eval().requires_grad_(False)
 
 
 def right_log_odds(looks: float, right: dict[str, float], left: dict[str, float]) -> float:

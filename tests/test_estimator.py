@@ -1,17 +1,20 @@
 """Frames in, hands out: on rendered frames whose hands are known, and on frames without one."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
+from dataloader.crop import HandCrop
 from dataloader.frame import DepthFrame
-from predicting.engine import TorchEngine
-from predicting.estimator import FITTING, HandEstimator, chosen_side
+from predicting.engine import EngineAnswer, TorchEngine
+from predicting.estimator import HandEstimator
 from predicting.prediction import HandPrediction
-from predicting.refine import Refinement
-from predicting.views import View
+from predicting.reading import FITTING, chosen_side
+from predicting.refine import Refinements
+from predicting.views import View, crops_of
 from render.hand_layer import HandLayer, HandParams
 from render.hand_model import load_hand_model
 from tests.hand_frames import rendered_frames
@@ -124,10 +127,39 @@ def test_refinement_explains_the_depth_better_and_moves_no_joint_away() -> None:
 
 def test_refinement_of_no_steps_changes_nothing() -> None:
     frames, _ = rendered_frames()
-    estimator = HandEstimator(engine=engine())
-    estimator._refine = Refinement(None, 0)
-    for hand, same in zip(predictions(), estimator.batch(frames), strict=True):
-        assert np.abs(hand.joints_mm - same.joints_mm).max() < 0.05
+    crop, observed = crops_of([first for first, _ in HandEstimator(engine=engine()).search(frames)], 250.0)
+    answer = engine()(crop)
+    same = Refinements(None, ())(0)(crop, observed, answer)
+    assert (answer.joints_mm - same.joints_mm).abs().max() < 0.05
+
+
+def test_what_looks_like_a_hand_and_was_read_badly_gets_a_second_chance() -> None:
+    class Clumsy:
+        """An engine whose hands are turned by half a radian, and too small."""
+
+        faces = engine().faces
+
+        def __call__(self, crop: HandCrop) -> EngineAnswer:
+            answer = engine()(crop)
+            params = HandParams.from_vector(answer.params)
+            worse = replace(params, rotation=params.rotation + 0.3, scale=params.scale * 0.9)
+            placed = Refinements(None, ())(0)(crop, crop.foreground, answer._replace(params=worse.vector()))
+            return placed._replace(pixel_mm=answer.pixel_mm)
+
+    frames, _ = rendered_frames()
+    clumsy = HandEstimator(engine=Clumsy())
+    first = clumsy.read([first for first, _ in clumsy.search(frames)])
+    again = clumsy.batch(frames)
+    poor = [k for k, reading in enumerate(first) if reading.deserves_a_second]
+    accepted = [k for k in poor if again[k].status in FITTING]
+    assert len(poor) >= 3 and len(accepted) >= 1
+    plain = predictions()
+    for k in accepted:
+        before, after = (
+            np.linalg.norm(joints - plain[k].joints_mm, axis=1).mean()
+            for joints in (first[k].answer.joints_mm[0].numpy(), again[k].joints_mm)
+        )
+        assert after < before - 3 and again[k].measures["surface_mm"] < first[k].measures["surface_mm"]
 
 
 def test_no_reading_is_no_side() -> None:

@@ -4,11 +4,12 @@ import torch
 
 from config import RenderedConfig, SamplerConfig, SensorConfig
 from dataloader.rendered import RenderedHands
-from predicting.judge import WEIGHTS, evidence, judge, measure, probability
+from predicting.judge import REFINED_WEIGHTS, WEIGHTS, evidence, judge, measure, probability
 from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
 
 GOOD = {"surface_mm": 3.0, "coverage": 0.95, "depth_mm": 4.0, "iou": 0.8, "agreement_mm": 6.0, "window_px": 180.0}
+GOOD |= {"presence": 6.0}
 
 
 def _measured(shift_mm: float, pixel_shift_mm: float = 0.0) -> list[dict[str, float]]:
@@ -43,9 +44,16 @@ def test_a_probability_falls_with_less_evidence() -> None:
     assert set(evidence(GOOD)) == set(WEIGHTS)
 
 
+def test_what_does_not_look_like_a_hand_is_trusted_less() -> None:
+    poor = GOOD | {"agreement_mm": 20.0, "iou": 0.6}
+    assert judge(poor)[0] == "ok" and judge(poor | {"presence": -6.0})[0] == "poor fit"
+    assert probability(poor | {"presence": 60.0}) == probability(poor)  # looks alone settle nothing
+    assert judge(poor | {"presence": -6.0}, weights=REFINED_WEIGHTS)[1] == probability(poor, REFINED_WEIGHTS)
+
+
 def test_statuses() -> None:
     assert judge(GOOD, touches_border=True)[0] == "touches the border"
     assert judge(GOOD | {"window_px": 20.0})[0] == "too far"
     assert judge(GOOD | {"surface_mm": 22.0})[0] == "poor fit"
-    assert judge(GOOD | {"iou": 0.1, "agreement_mm": 30.0})[0] == "poor fit"
+    assert judge(GOOD | {"iou": 0.1, "agreement_mm": 30.0, "surface_mm": 12.0, "depth_mm": 20.0})[0] == "poor fit"
     assert judge({"window_px": 180.0}) == ("no hand", 0.0)

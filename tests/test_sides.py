@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from bench.sides import HALF_OPEN, raw_frames
-from config import SideConfig
+from config import LooksConfig
 from dataloader.frame import DepthFrame
-from model.side import SideNetwork
+from model.looks import LooksNetwork
 from predicting.engine import SHIPPED, TorchEngine
 from predicting.estimator import HandEstimator
-from predicting.sides import LIMIT, SHIPPED_SIDE, load_side_network, right_log_odds, side_confidence
+from predicting.looks import load_looks
+from predicting.sides import LIMIT, SHIPPED_SIDE, right_log_odds, side_confidence
 from tests.hand_frames import rendered_frames
 from util.checkpoint import load_weights
 from util.errors import UserError
@@ -73,13 +74,13 @@ def test_fits_and_looks_add_up() -> None:
 
 
 def test_weights_start_from_those_of_the_pose() -> None:
-    network, pose = SideNetwork(SideConfig()), load_weights(SHIPPED)[0]
+    network, pose = LooksNetwork(LooksConfig()), load_weights(SHIPPED)[0]
     network.start_from(pose)
     own = network.state_dict()
     assert torch.equal(own["stem.0.weight"], pose["stem.0.weight"].float())
     last = "layers.2.1.conv2.weight"
     assert torch.equal(own[last], pose["stages.0.encoder." + last].float())
-    shipped = load_side_network(SHIPPED_SIDE).state_dict()
+    shipped = load_looks(SHIPPED_SIDE, "side").state_dict()
     assert torch.equal(own["layers.1.0.conv1.weight"], shipped["layers.1.0.conv1.weight"])
 
 
@@ -94,5 +95,5 @@ def test_another_file_is_told_in_one_sentence(tmp_path: Path, damage: str) -> No
     if damage == "wide":
         path.write_bytes(whole.replace(b"[32, 64, 128]", b"[32, 64, 912]"))
     with pytest.raises(UserError, match=r"side\.safetensors[^\n]*\.$") as told:
-        load_side_network(path)
+        load_looks(path, "side")
     assert str(told.value).count(". ") == 0

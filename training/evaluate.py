@@ -9,7 +9,8 @@ from config import Experiment
 from dataloader.store import FrameStore
 from model.network import DualBranchNetwork
 from render.hand_layer import HandLayer
-from training.measures import score_frames
+from training.kept_scores import in_shards, kept_scores
+from training.measures import Share, score_frames
 from training.setup import make_fabric, make_network
 from training.show import outputs_picture
 from training.sources import load_frames
@@ -17,31 +18,43 @@ from util.draw import write_png
 from util.errors import UserError
 from util.files import write_text
 from util.predictions import write_predictions
-from util.processes import first_only
+from util.processes import first_only, is_first, shared
 from util.run_folder import RunFolder
 
 TABLE = ("mean_mm", "surface_mm", "coverage", "depth_mm", "iou", "surface_mm_predbox", "iou_predbox", "tips_outside_mm")
 
 
 def test(experiment: Experiment, folder: RunFolder, load_model: Path | None) -> dict:
-    """Score weights on the test split; returns results.json's content."""
+    """Score weights on the test split and write results.json, whose content comes back; until then scores are kept."""
     if load_model is None:
         raise UserError("The phase test needs weights: add --load-model FILE.")
     fabric = make_fabric(experiment)
     network, layer = make_network(experiment, fabric, load_model)
     store = load_frames(experiment, "test")
-    return {"after": score_and_show(network, store, layer, folder, "after", experiment.pictured)}
+    shards = kept_scores(experiment, folder, network, store, load_model)
+    results = {"after": score_and_show(network, store, layer, folder, "after", experiment.pictured, in_shards(shards))}
+    folder.write_results(results)
+    if is_first():
+        shards.remove()
+    return results
 
 
 def score_and_show(
-    network: DualBranchNetwork, store: FrameStore, layer: HandLayer, folder: RunFolder, name: str, pictured: int
+    network: DualBranchNetwork,
+    store: FrameStore,
+    layer: HandLayer,
+    folder: RunFolder,
+    name: str,
+    pictured: int,
+    share: Share = shared,
 ) -> dict[str, dict]:
     """Measures of a network on a store; pictures of some frames and all predicted joints go into the run folder.
 
     Joints are those of the data set, in its own orientation, one line a frame of `frames.txt`: what evaluate.py reads.
+    share: who scores the frames.
     """
     predictions: dict[str, torch.Tensor] = {}
-    scores = score_frames(network, store, layer, predictions=predictions)
+    scores = score_frames(network, store, layer, predictions=predictions, share=share)
     first_only(lambda: _show(network, store, folder, name, pictured, predictions))
     return scores
 

@@ -5,6 +5,7 @@ compared on the same points. The `*_predbox` measures cut it out by the predicte
 can game them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -32,8 +33,15 @@ OK_SURFACE_MM, OK_IOU = 6.0, 0.7
 CURVE_MM = tuple(float(limit) for limit in range(0, 81, 2))
 """Limits of the success curve."""
 TIPS = slice(16, 21)
+BATCH = 64
+"""Frames that are scored together."""
 POINT_SEED = 20220722
 """Observed points are the same for every network."""
+
+Found = dict[str, dict[str, Tensor]]
+"""Of a batch: joints_mm and measures of each branch, a row a frame, on the CPU."""
+Share = Callable[[int, Callable[[int], Found]], list[Found]]
+"""The number of batches and what scores one, by its number -> what was found, in order, in every process."""
 
 
 @dataclass
@@ -72,7 +80,12 @@ class _Scores:
 
 @torch.no_grad()
 def score_frames(
-    network: nn.Module, store: FrameStore, layer: HandLayer, batch: int = 64, predictions: dict | None = None
+    network: nn.Module,
+    store: FrameStore,
+    layer: HandLayer,
+    batch: int = BATCH,
+    predictions: dict | None = None,
+    share: Share = shared,
 ) -> dict[str, dict]:
     """Measures of each branch of each stage over all frames of a store.
 
@@ -80,12 +93,13 @@ def score_frames(
     depth_mm, iou and the same with `_predbox`; all have tips_outside_mm (how far finger tips fall outside the observed
     silhouette, in the image); with labels also mean_mm, joint_mm and success_curve, in the labels' own joint set.
     predictions: a dict that receives the joints of each branch, (n, joints, 3) in mm, in that set too.
+    share: who scores the batches.
     """
     device = next(network.parameters()).device
     network.eval()
     joint_set = JOINT_SETS[store.joint_set]
 
-    def scored(i: int) -> dict[str, dict[str, Tensor]]:
+    def scored(i: int) -> Found:
         """What each branch says of a batch, and how good that is."""
         sample = store.batch(range(batch * i, min(batch * (i + 1), len(store)))).to(device)
         outputs = network(sample.crop)
@@ -101,7 +115,7 @@ def score_frames(
         return {branch: {name: value.cpu() for name, value in own.items()} for branch, own in found.items()}
 
     scores: dict[str, _Scores] = {}
-    for found in shared(-(-len(store) // batch), scored):
+    for found in share(-(-len(store) // batch), scored):
         for branch, own in found.items():
             entry = scores.setdefault(branch, _Scores())
             entry.joints_mm.append(own.pop("joints_mm"))

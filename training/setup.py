@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 import torch
 from lightning_fabric import Fabric
@@ -15,9 +16,9 @@ from dataloader.rendered import RenderedHands
 from model.compiled import compile_convolutions
 from model.network import DualBranchNetwork
 from model.synced_norm import with_synced_norms
-from render.hand_layer import HandLayer, HandParams
+from render.at_rest import settle_surface
+from render.hand_layer import HandLayer
 from render.hand_model import load_hand_model
-from render.surface_clusters import Clusters
 from training.replicas import Replicas
 from util.checkpoint import check_fits, fill_module, read_network
 from util.errors import UserError
@@ -47,6 +48,11 @@ def make_fabric(experiment: Experiment) -> Fabric:
     part_at_exit()
     seed_all(experiment.seed)
     return fabric
+
+
+def started_by(fabric: Fabric) -> list[Popen]:
+    """The processes that `make_fabric` has started in this one; torchrun starts them itself."""
+    return list(getattr(fabric.strategy.launcher, "procs", []))
 
 
 def _processes(experiment: Experiment) -> tuple[int, int]:
@@ -94,18 +100,6 @@ def make_network(
     if experiment.optim.compile or experiment.optim.cuda_graphs:
         compile_convolutions(network, experiment.optim.cuda_graphs)
     return network, layer
-
-
-def settle_surface(layer: HandLayer) -> None:
-    """Let the distance to a hand's surface (render/surface_clusters.py) be laid out by the hand at rest.
-
-    Otherwise the first hand that it meets decides, and of two triangles as near as each other a run that goes on would
-    find the other one.
-    """
-    at_rest = HandParams.from_vector(layer.template.new_zeros(1, 62))
-    vertices = layer(at_rest.rotation, at_rest.pose, at_rest.shape).vertices_m
-    Clusters.of(vertices, layer.faces, ())
-    Clusters.of(vertices, layer.faces, tuple(layer.part_faces))
 
 
 def make_rendered(experiment: Experiment, device: torch.device | str = "cpu") -> RenderedHands:

@@ -4,7 +4,10 @@ All of them call these functions in the same order. One writes: `first_only` is 
 """
 
 import atexit
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -12,7 +15,11 @@ from torch import Tensor
 
 from util.errors import UserError
 
+LOG = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+_STARTED_BY = os.getppid()
 
 
 def world() -> int:
@@ -123,3 +130,37 @@ def first_known(value: T | None) -> T | None:
 def wait() -> None:
     """Until all processes are here."""
     first_known(None)
+
+
+def left_alone() -> bool:
+    """Whether whoever started this one, which is not the first, is gone, so that nobody waits for it.
+
+    The first may outlive the shell that it was started from.
+    """
+    return rank() > 0 and os.getppid() != _STARTED_BY
+
+
+@contextmanager
+def all_or_none(again: str) -> Iterator[None]:
+    """Context that all processes leave together, each with its part of some work done.
+
+    again: what goes on with the work, as the end of a sentence.
+
+    Raises:
+        UserError: that of any process, in all of them; or another process is gone.
+    """
+    refused: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        refused = error
+        if world() > 1:
+            LOG.warning("%s The other processes do their parts first.", error)
+    try:
+        sentence = first_known(None if refused is None else str(refused))
+    except RuntimeError as error:  # gloo's and NCCL's word for a connection that is closed
+        raise refused or UserError(f"Another process ended before its part was done: {again}.") from error
+    if refused is not None:
+        raise refused
+    if sentence is not None:
+        raise UserError(sentence)

@@ -6,6 +6,7 @@ tensorboard/ pictures/    what it showed on the way
 last.* best.*             checkpoints: weights (.safetensors), their settings (.json), training state (.pt)
 last.previous.pt          the training state before the last one, for when that is damaged (then: last.damaged.pt)
 results.json              what it measured
+.scores.shards/           phase test, until results.json is there: what was measured so far
 """
 
 import importlib.metadata

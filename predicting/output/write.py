@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from dataloader.datasets.frames import ENDINGS, natural_order
 from dataloader.frame import DepthFrame
-from dataloader.sources import STACK
+from dataloader.sources import STACK, StoredFrames
 from predicting.output.drawing import HandView, Surface, has_hand, view_hand
 from predicting.output.meshes import MeshFormat, write_mesh
 from predicting.output.pictures import FilmFormat, contact_sheet, overlay_picture, write_film
 from predicting.output.recording import load_rerun, write_recording
+from predicting.output.remembered import Remembered
 from predicting.output.report import write_report
 from predicting.output.tables import write_predictions_json, write_predictions_npz
 from predicting.prediction import HandPrediction
@@ -51,7 +53,7 @@ def write_all(
 
     Args:
         out: a folder, made if it is not there.
-        frames: what was predicted from, at least one.
+        frames: what was predicted from, at least one; stored ones are read when a picture needs them.
         predictions: one a frame, in the same order; rows are written in natural order of the frames' names.
         options: what to write.
 
@@ -59,13 +61,15 @@ def write_all(
         ValueError: no frame, or frames and predictions are not the same, or a name comes twice.
         UserError: the folder cannot be written to, the hand model cannot be read, or an optional package is missing.
     """
-    if not frames or [frame.name for frame in frames] != [p.frame for p in predictions]:
+    given = frames.names if isinstance(frames, StoredFrames) else [frame.name for frame in frames]
+    if not given or given != [p.frame for p in predictions]:
         raise ValueError("predictions are written with their frames, one for one and at least one")
-    if len({frame.name for frame in frames}) != len(frames):
+    if len(set(given)) != len(given):
         raise ValueError("frames are told apart by their names, and two have the same")
     rerun = load_rerun() if options.recording else None  # what is missing is said before anything is written
-    order = sorted(range(len(frames)), key=lambda i: natural_order(frames[i].name))
-    frames, predictions = [frames[i] for i in order], [predictions[i] for i in order]
+    order = sorted(range(len(given)), key=lambda i: natural_order(given[i]))
+    frames = Remembered(len(given), partial(_at, frames, order))
+    predictions = [predictions[i] for i in order]
     surface = Surface.of(load_hand_model(options.hand))
     written = [out / "predictions.npz", out / "predictions.json"]
     write_predictions_npz(written[0], predictions)
@@ -76,7 +80,7 @@ def write_all(
             if has_hand(prediction):
                 written.append(out / "meshes" / f"{name}.{kind}")
                 write_mesh(written[-1], prediction.vertices_mm, surface.faces, prediction.side)
-    views = [None] * len(frames) if not _draws(options) else _views(frames, predictions, surface)
+    views = _views(frames, predictions, surface)
     if options.overlays:
         for name, picture in zip(names, _overlays(frames, predictions, views), strict=True):
             written.append(out / "overlays" / f"{name}.png")
@@ -114,14 +118,14 @@ def _plain_name(frame: str) -> str:
     return NOT_IN_NAMES.sub("_", str(path)).strip("._") or "frame"
 
 
-def _draws(options: OutputOptions) -> bool:
-    return bool(options.overlays or options.sheet or options.films or options.report)
+def _at(frames: Sequence[DepthFrame], order: Sequence[int], i: int) -> DepthFrame:
+    return frames[order[i]]
 
 
 def _views(
     frames: Sequence[DepthFrame], predictions: Sequence[HandPrediction], surface: Surface
-) -> list[HandView | None]:
-    return [view_hand(frame, p, surface) for frame, p in zip(frames, predictions, strict=True)]
+) -> Sequence[HandView | None]:
+    return Remembered(len(frames), lambda i: view_hand(frames[i], predictions[i], surface))
 
 
 def _overlays(

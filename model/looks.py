@@ -1,6 +1,6 @@
-"""Which hand a crop shows, right or left: a network of its own, told apart from its answer for the flipped crop.
+"""One thing that is said of a crop by its looks: whether it shows a hand, or which one (predicting/looks.py).
 
-It is the front of a pose network's encoder, whose weights it starts from, and two layers that name the side. Training
+It is the front of a pose network's encoder, whose weights it starts from, and two layers that give a score. Training
 leaves the first residual layers as they were: what they make of a crop can be kept and looked at many times.
 """
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from config import SideConfig
+from config import LooksConfig
 from model.backbone import BasicBlock, Stem
 
 JOINTS = 21
@@ -21,19 +21,19 @@ POSE = {"stem.": "stem.", "stages.0.encoder.layers.": "layers."}
 """What names of a pose network's tensors start with, and the names that they get here."""
 
 
-class SideOutput(NamedTuple):
+class LooksOutput(NamedTuple):
     """What the network says of crops."""
 
     score: Float[Tensor, " b"]
-    """How much each looks like a right hand; less the flipped crop's it is the log odds."""
+    """How much each looks like a hand, as log odds; or like a right one: less the flipped crop's it is the log odds."""
     joints_uvd: Float[Tensor, "b 21 3"]
-    """Where its joints are, roughly: learned along with the side, and of no use afterwards."""
+    """Where its joints are, roughly: learned along with the side, and of no other use."""
 
 
-class SideNetwork(nn.Module):
+class LooksNetwork(nn.Module):
     """Stem, residual layers of two blocks each, and two layers off a grid of 4 x 4 places."""
 
-    def __init__(self, config: SideConfig) -> None:
+    def __init__(self, config: LooksConfig) -> None:
         super().__init__()
         widths = config.widths
         self.stem = Stem(widths[0], 2)
@@ -61,15 +61,15 @@ class SideNetwork(nn.Module):
             x = layer(x)
         return x
 
-    def late(self, x: Float[Tensor, "b c n n"]) -> SideOutput:
+    def late(self, x: Float[Tensor, "b c n n"]) -> LooksOutput:
         """The answer, from there on."""
         for layer in self.layers[KEPT:]:
             x = layer(x)
         hidden = self.hidden(self.places(x))
-        return SideOutput(self.score(hidden)[:, 0].float(), self.joints(hidden).float().unflatten(1, (JOINTS, 3)))
+        return LooksOutput(self.score(hidden)[:, 0].float(), self.joints(hidden).float().unflatten(1, (JOINTS, 3)))
 
     def forward(self, depth: Float[Tensor, "b 1 s s"]) -> Float[Tensor, " b"]:
-        """How much each crop looks like a right hand; less the flipped crop's it is the log odds of one."""
+        """The score of each crop."""
         return self.late(self.early(depth)).score
 
     def start_from(self, pose: Mapping[str, Tensor]) -> None:
