@@ -1,4 +1,4 @@
-"""The search for hands as it is most plainly written: every step over the whole frame, nothing skipped, no box.
+"""The search for hands as it is most plainly written: mostly over the whole frame, nothing skipped.
 
 What dataloader/blob.py, locate.py and find_hands.py find is the same, pixel for pixel (tests/test_find_hands_twin.py).
 """
@@ -56,6 +56,13 @@ def nearest_blob(depth_mm: np.ndarray, focal: float) -> np.ndarray:
         return found
     slab = (depth_mm > 0) & (depth_mm < front + SLAB_MM)
     return _blob_in(depth_mm, slab, focal)
+
+
+def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask that is not empty, and `margin` more on each side where there are."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = max(int(rows[0]) - margin, 0), max(int(columns[0]) - margin, 0)
+    return np.s_[top : int(rows[-1]) + 1 + margin, left : int(columns[-1]) + 1 + margin]
 
 
 def _front(depth_mm: np.ndarray, focal: float) -> float | None:
@@ -133,19 +140,25 @@ def locate_hand(
     blob = nearest_blob(depth, focal / step)
     if not blob.any() or float((depth[blob] ** 2).sum()) * (step / focal) ** 2 > WALL_MM2:
         return None
+    # the blob's own box, one pixel wider: past an edge of the array there is then nothing but the part's own border
+    kept = box_of(blob, margin=1)
+    top, left = kept[0].start, kept[1].start
     border = np.ones(depth.shape, bool)
     border[1:-1, 1:-1] = False
     pixel_mm = float(np.median(depth[blob])) * step / focal
-    solid = _without_holes(blob, HOLE_MM2 / pixel_mm**2)
+    solid = _without_holes(blob[kept], HOLE_MM2 / pixel_mm**2)
     edge = np.minimum(cv2.distanceTransform(solid, cv2.DIST_L2, 5), max(solid.shape))  # without any edge it is huge
-    thickness = edge * (depth * step / focal)
-    points = points_mm(depth, camera, (origin[0], origin[1]), step)
-    centre, hand, cut = _hand_of(_Blob(blob, border, points, thickness), cube_mm)
-    height, width = full.shape
+    thickness = edge * (depth[kept] * step / focal)
+    points = points_mm(depth[kept], camera, (origin[0] + left * step, origin[1] + top * step), step)
+    centre, hand, cut = _hand_of(_Blob(blob[kept], border[kept], points, thickness), cube_mm)
+    observed = np.zeros(full.shape, bool)
+    there = np.s_[top * step : kept[0].stop * step, left * step : kept[1].stop * step]
+    seen = full[there]
+    height, width = seen.shape
     found, looked_at = (
-        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (hand, depth)
+        np.repeat(np.repeat(part, step, axis=0), step, axis=1)[:height, :width] for part in (hand, depth[kept])
     )
-    observed = found.astype(bool) & (full > 0) & (np.abs(full - looked_at) < JUMP_MM)
+    observed[there] = found.astype(bool) & (seen > 0) & (np.abs(seen - looked_at) < JUMP_MM)
     return LocatedHand((float(centre[0]), float(centre[1]), float(centre[2])), observed, cut)
 
 
