@@ -5,7 +5,7 @@ Frames: `mm` camera frame; `uvd` crop coordinates in [-1, 1]^3, d = (z - centre 
 u = j / (size / 2) - 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -160,6 +160,11 @@ class CropWindow:
     columns: Int[Tensor, "*batch"]
     rows: Int[Tensor, "*batch"]
 
+    def each(self) -> "list[CropWindow]":
+        """Of a batch, one window a crop."""
+        parts = (self.left, self.top, self.width, self.height, self.columns, self.rows)
+        return [CropWindow(*one) for one in zip(*parts, strict=True)]
+
 
 def crop_window(
     camera: Camera, centre_mm: Float[Tensor, "*batch 3"], cube_mm: Float[Tensor, "*batch 3"], size: int
@@ -250,15 +255,23 @@ def crop_frame(
     Raises:
         ValueError: the centre lies behind the camera.
     """
-    window = crop_window(camera, centre_mm, cube_mm, size)
+    samples = crop_samples([depth_mm], crop_window(camera, centre_mm, cube_mm, size), size)[0]
+    depth = torch.from_numpy(samples).to(centre_mm.dtype)
+    return empty_crop(camera, centre_mm, cube_mm, size).with_depth_mm(depth)
+
+
+def crop_samples(images: Sequence[np.ndarray], window: CropWindow, size: int = 128) -> Float[np.ndarray, "n s s"]:
+    """Images of one sensor, (h, w) each, at the samples of one crop: nearest pixels, 0 outside of the image."""
     columns, rows = int(window.columns), int(window.rows)
     u = int(window.left) + np.arange(columns) * int(window.width) // columns
     v = int(window.top) + np.arange(rows) * int(window.height) // rows
-    height, width = depth_mm.shape
-    inside = ((v >= 0) & (v < height))[:, None] & ((u >= 0) & (u < width))[None]
-    seen = depth_mm[v.clip(0, height - 1)[:, None], u.clip(0, width - 1)[None]]
-    canvas = np.zeros((size, size), np.float32)
+    height, width = images[0].shape
+    at = v.clip(0, height - 1)[:, None] * width + u.clip(0, width - 1)
     top, left = (size - rows) // 2, (size - columns) // 2
-    canvas[top : top + rows, left : left + columns] = np.where(inside, seen, 0)
-    depth = torch.from_numpy(canvas).to(centre_mm.dtype)
-    return empty_crop(camera, centre_mm, cube_mm, size).with_depth_mm(depth)
+    canvas = np.zeros((len(images), size, size), np.float32)
+    filled = canvas[:, top : top + rows, left : left + columns]
+    for part, image in zip(filled, images, strict=True):
+        part[:] = image.ravel().take(at)
+    filled[:, (v < 0) | (v >= height)] = 0
+    filled[:, :, (u < 0) | (u >= width)] = 0
+    return canvas

@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from dataloader.camera import Camera
-from dataloader.crop import HandCrop, crop_frame
+from dataloader.crop import HandCrop, crop_samples, crop_window, empty_crop
 from dataloader.frame import DepthFrame
 from dataloader.locate import Intrinsics
 
 Hand = Literal["right", "left"]
-
+SIZE = 128
+"""Samples a side of the crops that a network reads."""
 
 MIRROR = np.array([-1, 1, 1], np.float32)
 """Points of a camera frame to those of the flipped image's, whose camera is flipped with it."""
@@ -67,14 +68,16 @@ class Attempt:
 
 def crops_of(attempts: Sequence[Attempt], cube_mm: float) -> tuple[HandCrop, Bool[Tensor, "b 1 s s"]]:
     """Crops of attempts as one batch, and their samples on the hand itself."""
-    cube = torch.full((3,), cube_mm)
-    crops, seen = [], []
-    for attempt in attempts:
-        camera, centre = Camera.of(*attempt.view.camera), torch.tensor(attempt.centre_mm, dtype=torch.float32)
-        depth = attempt.view.depth_mm
-        crops.append(crop_frame(depth, camera, centre, cube))
-        seen.append(crop_frame(np.where(attempt.observed, depth, np.float32(0)), camera, centre, cube).foreground)
-    return stacked(crops), torch.stack(seen)
+    optics = torch.tensor([attempt.view.camera for attempt in attempts], dtype=torch.float32)
+    camera = Camera(optics[:, :2], optics[:, 2:])
+    centre_mm = torch.tensor([attempt.centre_mm for attempt in attempts], dtype=torch.float32)
+    cube = torch.full_like(centre_mm, cube_mm)
+    windows = crop_window(camera, centre_mm, cube, SIZE).each()
+    views = [(attempt.view.depth_mm, attempt.observed) for attempt in attempts]
+    samples = [crop_samples(view, window, SIZE) for view, window in zip(views, windows, strict=True)]
+    depth_mm, observed = torch.from_numpy(np.stack(samples)).unbind(1)
+    crop = empty_crop(camera, centre_mm, cube, SIZE).with_depth_mm(depth_mm)
+    return crop, (observed > 0).unsqueeze(1) & crop.foreground
 
 
 def stacked(crops: Sequence[HandCrop]) -> HandCrop:
