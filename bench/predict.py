@@ -31,7 +31,7 @@ from dataloader.rendered import place_hands
 from dataloader.sources import StoredFrames, frames_of
 from predicting.engine import Engine, EngineAnswer, TorchEngine
 from predicting.estimator import HandEstimator
-from predicting.judge import judge, measure
+from predicting.judge import judge
 from predicting.onnx_engine import OnnxEngine
 from predicting.prediction import Status
 from predicting.views import View, crops_of
@@ -107,8 +107,7 @@ def stages(estimator: HandEstimator, frames: StoredFrames, name: str, repeats: i
 
 def judged(crop: HandCrop, answer: EngineAnswer, observed: Tensor, estimator: HandEstimator) -> tuple[Status, float]:
     """Status and confidence of one crop's answer."""
-    pixel_mm, joints_mm, vertices_mm, params = answer
-    return judge(measure(crop, pixel_mm, joints_mm, vertices_mm, params, observed, estimator.faces)[0])
+    return judge(estimator.measured(crop, answer, observed)[0])
 
 
 def stream(estimator: HandEstimator, frames: StoredFrames, name: str, batch: int, rounds: int) -> Timed:

@@ -72,13 +72,13 @@ def _pieces(n: int, generator: Draws) -> list[tuple[Tensor, Tensor, Tensor, Bool
         flat = drawn[:, 7] < BOXES
         present = many > k
         centre, radii, rotation, present, flat = _head_instead(
-            k, head, (centre_of(away), radii, rotation, present, flat)
+            k, head, (_flattened(away), radii, rotation, present, flat)
         )
         pieces.append((centre, radii * present[:, None], rotation, flat))
     return pieces
 
 
-def centre_of(away: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+def _flattened(away: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """Where a piece lies: half as far in depth as across."""
     return away * away.new_tensor([1.0, 1.0, 0.5])
 
